@@ -1,0 +1,95 @@
+"""netlink_safe: Linux netlink with a deadline on every wait.
+
+This is the async surface, for trio and for asyncio (by anyio); ``netlink_safe.blocking`` has the
+same names without ``async``.  Nothing is imported before it is used.
+
+====================  ==========================================================================
+``netlink_safe``      what most programs need: ``open_sock_diag`` and the requests for it, errors
+``.blocking``         the same for blocking code, without an event loop
+``.collectors``       ``tcpstat``: TCP sockets counted by state, the example of correct use
+``.lowlevel``         engines, datagrams and sockets, for who builds something of their own
+``.errors``           every error, on one screen
+====================  ==========================================================================
+
+Behind them, each calling only what stands to its right::
+
+    cli -> collectors -> aio | blocking -> transport, families -> protocol -> wire -> errors
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netlink_safe._version import __version__
+
+if TYPE_CHECKING:
+    from netlink_safe.aio.requests import Dump as Dump
+    from netlink_safe.aio.sock_diag import SockDiag as SockDiag
+    from netlink_safe.aio.sock_diag import open_sock_diag as open_sock_diag
+    from netlink_safe.errors import BusyError as BusyError
+    from netlink_safe.errors import ClosedError as ClosedError
+    from netlink_safe.errors import DecodeError as DecodeError
+    from netlink_safe.errors import DumpInterrupted as DumpInterrupted
+    from netlink_safe.errors import InconsistentError as InconsistentError
+    from netlink_safe.errors import KernelError as KernelError
+    from netlink_safe.errors import LocalProtocolError as LocalProtocolError
+    from netlink_safe.errors import NetlinkError as NetlinkError
+    from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
+    from netlink_safe.errors import NotSupported as NotSupported
+    from netlink_safe.errors import OverrunError as OverrunError
+    from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
+    from netlink_safe.errors import TruncatedError as TruncatedError
+    from netlink_safe.families.inet_diag import AddressFamily as AddressFamily
+    from netlink_safe.families.inet_diag import Extension as Extension
+    from netlink_safe.families.inet_diag import Shutdown as Shutdown
+    from netlink_safe.families.inet_diag import TcpState as TcpState
+    from netlink_safe.families.inet_diag import Timer as Timer
+    from netlink_safe.families.inet_socket import AcceptQueue as AcceptQueue
+    from netlink_safe.families.inet_socket import Endpoint as Endpoint
+    from netlink_safe.families.inet_socket import TcpSocket as TcpSocket
+    from netlink_safe.families.tcp import tcp_socket as tcp_socket
+    from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
+    from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
+    from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
+
+_HOMES = {
+    "aio.requests": ("Dump",),
+    "aio.sock_diag": ("SockDiag", "open_sock_diag"),
+    "errors": (
+        "BusyError",
+        "ClosedError",
+        "DecodeError",
+        "DumpInterrupted",
+        "InconsistentError",
+        "KernelError",
+        "LocalProtocolError",
+        "NetlinkError",
+        "NetlinkTimeout",
+        "NotSupported",
+        "OverrunError",
+        "RemoteProtocolError",
+        "TruncatedError",
+    ),
+    "families.inet_diag": ("AddressFamily", "Extension", "Shutdown", "TcpState", "Timer"),
+    "families.inet_socket": ("AcceptQueue", "Endpoint", "TcpSocket"),
+    "families.tcp": ("tcp_socket", "tcp_sockets"),
+    "families.tcp_info": ("TcpInfo",),
+    "protocol.statistics": ("SocketStatistics",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,177 @@
+"""Asking the kernel, in async code.
+
+Every step goes through a worker thread: any send may load a module, and any receive of a dump may
+walk a large table in search of its next row, for milliseconds in which no other task would run.
+
+May call ``transport``, ``families``, ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Self
+
+from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Waiter, result
+from netlink_safe.errors import ClosedError
+from netlink_safe.protocol.request import Request, Row
+from netlink_safe.transport import opening, steps
+from netlink_safe.transport.steps import Wait
+from netlink_safe.transport.workers import offload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from netlink_safe.protocol.statistics import SocketStatistics
+    from netlink_safe.transport.pool import SocketPool
+    from netlink_safe.transport.steps import Fold, Steps, Terms, WhenInterrupted
+
+
+class Dump(Generic[Row]):
+    """The rows of a dump, as they come, for ``async for``.
+
+    Leaving it half-way, by ``break``, by an exception or by cancellation, closes its kernel socket
+    as soon as the last reference is gone; ``aclose()``, or ``async with``, does it at once.
+    """
+
+    def __init__(self, operation: Steps[Row, None], terms: Terms, waiter: Waiter) -> None:
+        self._operation = operation
+        self._terms = terms
+        self._waiter = waiter
+        self._turn = Turn()
+        self._advancing = False
+        self._rows: Iterator[Row] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Row:
+        while True:
+            for row in self._rows:
+                return row
+            self._rows = iter(await self._next_batch())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give the dump up and close its kernel socket; never waits, harmless when done twice."""
+        self._rows = iter(())
+        self._operation.close()
+
+    async def _next_batch(self) -> list[Row]:
+        if self._advancing:
+            raise AsyncBusyError
+        self._advancing = True
+        deadline = self._terms.deadline
+        deadline.resume()
+        try:
+            await self._turn.give()
+            for step in self._operation:
+                if not isinstance(step, Wait):
+                    return step
+                await self._waiter.wait(step)
+                self._turn.taken()
+        except ClosedError as error:
+            raise AsyncClosedError(*error.args) from None
+        except BaseException:  # cancelled, too: nothing may be left for a later call to trip over
+            self._operation.close()
+            raise
+        finally:
+            deadline.pause()
+            self._advancing = False
+        raise StopAsyncIteration
+
+
+class RequestSocket:
+    """An opened object that asks the kernel; any number of tasks may use it at once.
+
+    Each exchange has a kernel socket of its own while it lasts.  ``timeout`` of a verb is for the
+    whole of it, in seconds, and is the one given at opening unless said.
+    """
+
+    def __init__(self, pool: SocketPool, timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._waiter = Waiter()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every kernel socket; what another task has under way ends in ClosedError."""
+        self._pool.close()
+        self._waiter.wake()
+
+    def dump(
+        self,
+        requests: opening.Requests[Row],
+        *,
+        timeout: float | None = None,
+        when_interrupted: WhenInterrupted = "retry",
+        distinct: bool = False,
+    ) -> Dump[Row]:
+        """Ask, and iterate over the rows as they come.
+
+        The timeout counts the time spent in here, not the consumer's between two rows.
+        ``distinct`` leaves out rows of a socket that was seen before in the same dump; it remembers
+        an identity for each row.
+        Raises, while iterating: NetlinkTimeout; KernelError (NotSupported where the kernel lacks
+        it); OverrunError and DumpInterrupted where another attempt is not allowed, since rows were
+        handed out; TruncatedError and DecodeError; ClosedError.
+        """
+        terms = self._terms(timeout, when_interrupted, distinct)
+        terms.deadline.pause()
+        operation = steps.ask(self._pool, opening.listed(requests), terms)
+        return Dump(offload(operation, terms), terms, self._waiter)
+
+    async def request(self, request: Request[Row], *, timeout: float | None = None) -> Row:
+        """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
+        async with self.dump(request, timeout=timeout) as dump:
+            rows = [row async for row in dump]
+        return opening.only_row(rows, request)  # type: ignore[no-any-return]
+
+    async def fold(
+        self,
+        requests: opening.Requests[Any],
+        new_fold: Callable[[Request[Any]], Fold],
+        *,
+        timeout: float | None = None,
+        when_interrupted: WhenInterrupted = "retry",
+    ) -> list[Fold]:
+        """Ask, and let a fold of its own take the rows of each request; none is kept.
+
+        The fold works in a worker thread, and starts again from zero with each attempt.
+        Raises as ``dump`` does.
+        """
+        terms = self._terms(timeout, when_interrupted)
+        operation = steps.fold(self._pool, opening.listed(requests), terms, new_fold)
+        return await result(offload(operation, terms), self._waiter)
+
+    async def read_proc_net(self, *names: str, timeout: float | None = None) -> list[str]:
+        """Files of /proc/net as this object's network namespace has them."""
+        terms = self._terms(timeout)
+        terms.doing = f"/proc/net/{', '.join(names)}"
+        reading = steps.call(partial(self._pool.namespace.read, names))
+        return await result(offload(reading, terms), self._waiter)
+
+    def statistics(self) -> SocketStatistics:
+        """What was seen and counted since the opening."""
+        return self._pool.statistics()
+
+    def _terms(
+        self,
+        timeout: float | None,
+        when_interrupted: WhenInterrupted = "retry",
+        distinct: bool = False,
+    ) -> Terms:
+        try:
+            limit = self._timeout if timeout is None else timeout
+            return opening.new_terms(self._pool, limit, when_interrupted, distinct)
+        except ClosedError as error:
+            raise AsyncClosedError(*error.args) from None

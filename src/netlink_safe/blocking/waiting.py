@@ -1,0 +1,89 @@
+"""How blocking code waits: in poll, with a limit, and woken when the object is closed.
+
+May call ``transport`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import threading
+from typing import TYPE_CHECKING, Any
+
+from netlink_safe.transport.steps import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netlink_safe.protocol.request import Row
+    from netlink_safe.transport.steps import Result, Steps
+
+
+class Waiter:
+    """Waits for one opened object; ``wake`` ends every wait for good."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may close what its thread waits for
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._pid = os.getpid()
+        self._waiting = 0
+        self._awake = False
+
+    def wait(self, wait: Wait) -> None:
+        """Return when the descriptor is readable, the time is over, or ``wake`` was called."""
+        with self._lock:
+            if self._awake:
+                return
+            self._waiting += 1
+        try:
+            poll = select.poll()
+            poll.register(wait.descriptor, select.POLLIN)
+            poll.register(self._wakeup, select.POLLIN)
+            # poll counts in milliseconds; rounding up cannot spin, and a descriptor given up on
+            # after three weeks is looked at again at once
+            limit = None if math.isinf(wait.seconds) else min(wait.seconds * 1000, 2**30)
+            poll.poll(None if limit is None else math.ceil(limit))
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                self._close_if_last()
+
+    def wake(self) -> None:
+        """End every wait, now and later; harmless when done twice."""
+        with self._lock:
+            if self._awake:
+                return
+            self._awake = True
+            if self._waiting and self._pid == os.getpid():  # a child must not wake its parent
+                os.eventfd_write(self._wakeup, 1)
+            self._close_if_last()
+
+    def __del__(self) -> None:
+        self.wake()
+
+    def _close_if_last(self) -> None:
+        if self._awake and not self._waiting:
+            os.close(self._wakeup)
+
+
+def batches(steps: Steps[Row, Any], waiter: Waiter) -> Iterator[list[Row]]:
+    """The rows that an operation yields, waiting where it says so."""
+    for step in steps:
+        if isinstance(step, Wait):
+            waiter.wait(step)
+        elif step:
+            yield step
+
+
+def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
+    """What an operation returns, waiting where it says so."""
+    try:
+        while True:
+            step = next(steps)
+            if isinstance(step, Wait):
+                waiter.wait(step)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
+    finally:
+        steps.close()

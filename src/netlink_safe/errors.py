@@ -1,0 +1,163 @@
+"""Every error of the library, on one screen.
+
+An error says what happened, and then what to do next.
+A system call that fails for a reason of its own stays a plain ``OSError``.
+This module imports nothing of the library, and everything may import it.
+"""
+
+from __future__ import annotations
+
+import errno as errno_names
+import os
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from netlink_safe.wire.ack import ExtendedAck
+
+
+class NetlinkError(Exception):
+    """The base of every error that this library defines."""
+
+
+class LocalProtocolError(NetlinkError):
+    """You asked for something illegal; nothing was sent."""
+
+
+class RemoteProtocolError(NetlinkError):
+    """The bytes that arrived broke the rules of netlink."""
+
+
+class TruncatedError(RemoteProtocolError):
+    """A datagram was longer than the receive: its rest is lost, so all of it is refused."""
+
+
+class DecodeError(RemoteProtocolError):
+    """Bytes that cannot be what they claim to be.
+
+    ``offset`` is the byte in the datagram where the rule was broken,
+    ``path`` the attribute types that lead there, the outermost first.
+    """
+
+    def __init__(self, reason: str, offset: int, path: tuple[int, ...] = ()) -> None:
+        super().__init__(reason, offset, path)
+        self.reason = reason
+        self.offset = offset
+        self.path = path
+
+    def __str__(self) -> str:
+        where = f" in attribute {'.'.join(map(str, self.path))}" if self.path else ""
+        return f"{self.reason} at byte {self.offset} of the datagram{where}"
+
+
+class KernelError(NetlinkError, OSError):
+    """The kernel refused a request.
+
+    ``errno`` is the kernel's, ``extack`` what its extended acknowledgement adds (message, offset of
+    the attribute meant, policy), ``request`` what was asked for.
+    """
+
+    def __init__(self, errno: int, request: str, extack: ExtendedAck | None = None) -> None:
+        super().__init__(errno, os.strerror(errno))
+        self.request = request
+        self.extack = extack
+
+    def __str__(self) -> str:
+        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        said = f"; the kernel says: {self.extack}" if self.extack else ""
+        return f"the kernel refused {self.request}: {self.strerror} ({name}){said}"
+
+
+class NotSupported(KernelError):
+    """The running kernel has no such feature; ``since`` is the release that brought it."""
+
+    def __init__(
+        self,
+        errno: int,
+        feature: str,
+        since: str | None = None,
+        extack: ExtendedAck | None = None,
+    ) -> None:
+        super().__init__(errno, feature, extack)
+        self.feature = feature
+        self.since = since
+
+    def __str__(self) -> str:
+        since = f"; it came with Linux {self.since}" if self.since else ""
+        return f"this kernel does not support {self.feature}{since}: {self.strerror}"
+
+
+class InconsistentError(NetlinkError):
+    """What you have seen is no longer what the kernel holds; ask anew."""
+
+
+class DumpInterrupted(InconsistentError):
+    """The table changed while it was dumped: rows may be missing or double."""
+
+
+class OverrunError(InconsistentError):
+    """Datagrams were lost for want of room in the receive buffer; ``drops`` counts them."""
+
+    def __init__(self, message: str, drops: int) -> None:
+        super().__init__(message, drops)
+        self.drops = drops
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.drops} dropped)"
+
+
+class NetlinkTimeout(NetlinkError, TimeoutError):
+    """The deadline passed.
+
+    ``waiting_for`` names the operation, ``timeout`` is its limit in seconds, ``attempts`` how many
+    sockets were tried; ``datagrams`` and ``rows`` count what had arrived in all of them.
+    ``drops`` and ``queue_fill`` (bytes) are the last socket's own, from ``SO_MEMINFO``.
+    ``outcome`` is ``"unknown"`` where a request that changes something had entered the kernel: it
+    may still be applied.  It is ``"none"`` for a question, which changes nothing.
+    """
+
+    def __init__(
+        self,
+        waiting_for: str,
+        timeout: float,
+        *,
+        attempts: int = 0,
+        datagrams: int = 0,
+        rows: int = 0,
+        drops: int = 0,
+        queue_fill: int = 0,
+        outcome: Literal["none", "unknown"] = "none",
+        detail: str = "",
+    ) -> None:
+        super().__init__(waiting_for)  # one argument: two would become errno and strerror
+        self.waiting_for = waiting_for
+        self.timeout = timeout
+        self.attempts = attempts
+        self.datagrams = datagrams
+        self.rows = rows
+        self.drops = drops
+        self.queue_fill = queue_fill
+        self.outcome = outcome
+        self.detail = detail
+
+    def __str__(self) -> str:
+        seen = (
+            f"{self.attempts} attempts, {self.datagrams} datagrams and {self.rows} rows seen, "
+            f"{self.drops} drops, {self.queue_fill} bytes in the queue"
+        )
+        unknown = "; the request may still be applied" if self.outcome == "unknown" else ""
+        detail = f"; {self.detail}" if self.detail else ""
+        return f"no end to {self.waiting_for} within {self.timeout:g} s ({seen}){detail}{unknown}"
+
+
+class ClosedError(NetlinkError):
+    """The object was closed, here or by another task, and can do nothing more; open a new one.
+
+    On the async surface it is anyio's ``ClosedResourceError`` too.
+    """
+
+
+class BusyError(NetlinkError):
+    """Another task or thread is using the same iterator; give each its own.
+
+    On the async surface it is anyio's ``BusyResourceError`` too.
+    """

@@ -1,0 +1,100 @@
+"""The words of inet_diag: address families, states, extensions, timers.
+
+From ``include/uapi/linux/inet_diag.h`` and ``include/net/tcp_states.h``.
+Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+SOCK_DIAG_BY_FAMILY: Final = 20
+IPPROTO_TCP: Final = 6
+
+
+class AddressFamily(enum.IntEnum):
+    """AF_INET and AF_INET6: two tables to sock_diag, two dumps."""
+
+    INET = 2
+    INET6 = 10
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class TcpState(enum.IntEnum):
+    """The states of ``include/net/tcp_states.h``.
+
+    NEW_SYN_RECV is the kernel's own affair: half-open requests are reported as SYN_RECV
+    (``net/ipv4/inet_diag.c``: inet_req_diag_fill), so that no row ever has it.
+    BOUND_INACTIVE are sockets that are bound and neither listen nor connect (Linux 6.8 and newer);
+    the kernel reports them as CLOSE, and only to those who ask for them by name.
+    A state that is not listed here gets a member of its own, named ``STATE_n``.
+    """
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT1 = 4
+    FIN_WAIT2 = 5
+    TIME_WAIT = 6
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LAST_ACK = 9
+    LISTEN = 10
+    CLOSING = 11
+    NEW_SYN_RECV = 12
+    BOUND_INACTIVE = 13
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def _missing_(cls, value: object) -> TcpState | None:
+        if not isinstance(value, int) or not 0 <= value <= 0xFF:
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = f"STATE_{value}"
+        member._value_ = value
+        return member
+
+
+class Extension(enum.IntEnum):
+    """What the kernel adds to a row when asked: the INET_DIAG_* numbers that fit the request."""
+
+    MEMORY = 1
+    INFO = 2
+    VEGAS = 3
+    CONGESTION = 4
+    TOS = 5
+    TRAFFIC_CLASS = 6
+    SOCKET_MEMORY = 7
+
+
+class Timer(enum.IntEnum):
+    """Which timer of a socket runs (``net/ipv4/inet_diag.c``: inet_sk_diag_fill)."""
+
+    NONE = 0
+    RETRANSMIT = 1
+    KEEPALIVE = 2
+    TIME_WAIT = 3
+    ZERO_WINDOW_PROBE = 4
+
+
+class Shutdown(enum.IntFlag):
+    """Which directions of a socket are shut down."""
+
+    RECEIVE = 1
+    SEND = 2
+
+
+class Given(enum.IntEnum):
+    """Attributes that the kernel gives unasked."""
+
+    SHUTDOWN = 8
+    V6_ONLY = 11
+    MARK = 15
+    CLASS_ID = 17
+    CGROUP_ID = 21
+    SOCKET_OPTIONS = 22

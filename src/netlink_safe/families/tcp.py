@@ -1,0 +1,240 @@
+"""Questions about TCP sockets: struct inet_diag_req_v2, and the reader of what comes back.
+
+May call ``protocol``, ``wire``, ``families.inet_diag``, ``families.inet_socket`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import struct
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from netlink_safe.errors import LocalProtocolError
+from netlink_safe.families.inet_diag import (
+    IPPROTO_TCP,
+    SOCK_DIAG_BY_FAMILY,
+    AddressFamily,
+    Extension,
+    TcpState,
+)
+from netlink_safe.families.inet_socket import ROW_MINIMUM, BoundInactiveTcpSocket, TcpSocket
+from netlink_safe.protocol.request import Request, RowReader
+from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.header import HEAD_AND_KEY, Strides, row_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: What a kernel without it lacks.
+FEATURE: Final = "TCP sockets over sock_diag (modules inet_diag and tcp_diag)"
+
+_REQUEST: Final = struct.Struct("=BBBxI")
+_PORTS: Final = struct.Struct("!HH")
+_U32: Final = struct.Struct("=I")
+_COOKIE: Final = struct.Struct("=II")
+_NO_COOKIE: Final = b"\xff" * _COOKIE.size
+_REST_OF_SOCKET_ID: Final = bytes(44)
+_ENOENT: Final = 2
+
+#: States of a table's everyday; the mask that they make is 0xfff less the unused bit 0.
+EVERYDAY: Final = frozenset(TcpState(number) for number in range(1, 12))
+FAMILIES: Final = (AddressFamily.INET, AddressFamily.INET6)
+
+StateLike: TypeAlias = TcpState | int | str
+FamilyLike: TypeAlias = AddressFamily | int | str
+ExtensionLike: TypeAlias = Extension | int | str
+Member = TypeVar("Member", bound=enum.IntEnum)
+
+
+def tcp_sockets(
+    states: Iterable[StateLike] | None = None,
+    families: Iterable[FamilyLike] | FamilyLike | None = None,
+    extensions: Iterable[ExtensionLike] = (),
+    source_port: int = 0,
+    destination_port: int = 0,
+) -> tuple[Request[TcpSocket], ...]:
+    """Ask for TCP sockets; both address families and every everyday state unless said.
+
+    ``states`` and ``families`` are enum members or their names; ``extensions`` names what to add
+    to each row (``"info"``, ``"memory"``, …); a port other than 0 is matched in the kernel, which
+    costs nothing there.
+    A dump is a walk, not a snapshot: a socket that moves while the kernel walks may be missing or
+    double.  Who needs distinct rows says so to ``dump``.
+    Raises LocalProtocolError for what does not exist.
+    """
+    wanted = EVERYDAY if states is None else _members(TcpState, states, "state")
+    asked = FAMILIES if families is None else _members(AddressFamily, families, "address family")
+    mask = _extension_mask(extensions)
+    ports = _checked_ports(source_port, destination_port)
+    requests = []
+    for family in sorted(asked):
+        if everyday := wanted & EVERYDAY:
+            requests.append(_dump(family, everyday, mask, ports, TcpSocket))
+        if TcpState.BOUND_INACTIVE in wanted:
+            inactive = frozenset({TcpState.BOUND_INACTIVE})
+            requests.append(_dump(family, inactive, mask, ports, BoundInactiveTcpSocket))
+    return tuple(requests)
+
+
+def tcp_socket(
+    source: tuple[str, int],
+    destination: tuple[str, int] | None = None,
+    *,
+    interface: int = 0,
+    cookie: int | None = None,
+    extensions: Iterable[ExtensionLike] = (),
+) -> Request[TcpSocket]:
+    """Ask for one socket by its addresses, without a walk of the table.
+
+    Without ``destination`` it is the listener on ``source``.  With ``cookie`` only that very socket
+    will do, and no other that has its addresses now.
+    The kernel answers ENOENT (KernelError) where there is none.
+    Raises LocalProtocolError for what are no addresses.
+    """
+    packed, family = _packed(source[0])
+    peer = (
+        (f"{ipaddress.ip_address(bytes(len(packed)))}", 0) if destination is None else destination
+    )
+    packed_peer, peer_family = _packed(peer[0])
+    if family != peer_family:
+        raise LocalProtocolError(f"{source[0]} and {peer[0]} are of different address families")
+    ports = _checked_ports(source[1], peer[1])
+    return Request(
+        name=f"the TCP socket {source[0]} port {source[1]} to {peer[0]} port {peer[1]}",
+        type=SOCK_DIAG_BY_FAMILY,
+        flags=0,
+        payload=b"".join(
+            (
+                _REQUEST.pack(family, IPPROTO_TCP, _extension_mask(extensions), _mask(EVERYDAY)),
+                ports,
+                packed.ljust(16, b"\0"),
+                packed_peer.ljust(16, b"\0"),
+                _U32.pack(interface),
+                (_NO_COOKIE if cookie is None else _packed_cookie(cookie)),
+            )
+        ),
+        row_type=SOCK_DIAG_BY_FAMILY,
+        row_minimum=ROW_MINIMUM,
+        read=_reader(TcpSocket),
+        feature=FEATURE,
+    )
+
+
+def _dump(
+    family: AddressFamily,
+    states: frozenset[TcpState],
+    extensions: int,
+    ports: bytes,
+    row: type[TcpSocket],
+) -> Request[TcpSocket]:
+    which = "" if states == EVERYDAY else f" in {', '.join(map(str, sorted(states)))}"
+    return Request(
+        name=f"the dump of {family} TCP sockets{which}",
+        type=SOCK_DIAG_BY_FAMILY,
+        flags=NLM_F_DUMP,
+        payload=_REQUEST.pack(family, IPPROTO_TCP, extensions, _mask(states))
+        + ports
+        + _REST_OF_SOCKET_ID,
+        row_type=SOCK_DIAG_BY_FAMILY,
+        row_minimum=ROW_MINIMUM,
+        read=_reader(row),
+        identity=_cookie_of,
+        may_stall=_walks_for_little(states),
+        feature=FEATURE,
+        missing=frozenset({_ENOENT}),
+    )
+
+
+def _walks_for_little(states: frozenset[TcpState]) -> bool:
+    """Whether the kernel may walk its whole table in one call to fill one chunk with rare rows.
+
+    Listeners have a small table of their own (``net/ipv4/inet_diag.c``: inet_diag_dump_icsk).
+    """
+    return TcpState.ESTABLISHED not in states and states != {TcpState.LISTEN}
+
+
+def _reader(row_type: type[TcpSocket]) -> RowReader[TcpSocket]:
+    unpack = HEAD_AND_KEY.unpack_from
+    new = row_type.__new__
+
+    def read(data: bytes, offset: int, key: int, strides: Strides, rows: list[TcpSocket]) -> int:
+        first = offset
+        end = len(data)
+        last = end - ROW_MINIMUM
+        append = rows.append
+        while offset <= last:
+            head, found = unpack(data, offset)
+            if found != key or not (stride := strides[head]):
+                break
+            row = new(row_type)
+            row._data = data
+            row._start = offset
+            append(row)
+            offset += stride
+        if offset > end:
+            check_stretch(data, first, key, strides)
+        return offset
+
+    return read
+
+
+def check_stretch(data: bytes, first: int, key: int, strides: Strides) -> None:
+    """Raise DecodeError for the row that ends past its datagram, if one does.
+
+    Padding that is missing behind the last row is no fault.
+    """
+    for _ in row_offsets(data, first, key, strides):
+        pass
+
+
+def _members(
+    kind: type[Member], given: Iterable[Member | int | str] | Member | int | str, what: str
+) -> frozenset[Member]:
+    items = [given] if isinstance(given, int | str) else given
+    return frozenset(_member(kind, item, what) for item in items)
+
+
+def _member(kind: type[Member], given: Member | int | str, what: str) -> Member:
+    found = (
+        kind.__members__.get(given.upper())
+        if isinstance(given, str)
+        else next((member for member in kind if member == given), None)
+    )
+    if found is None or isinstance(given, bool):
+        known = ", ".join(name.lower() for name in kind.__members__)
+        raise LocalProtocolError(f"{given!r} is no {what}; there are {known}")
+    return found
+
+
+def _extension_mask(extensions: Iterable[ExtensionLike] | ExtensionLike) -> int:
+    return sum(1 << member - 1 for member in _members(Extension, extensions, "extension"))
+
+
+def _checked_ports(source: int, destination: int) -> bytes:
+    for port in (source, destination):
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+            raise LocalProtocolError(f"{port!r} is no port; a port is a number from 0 to 65535")
+    return _PORTS.pack(source, destination)
+
+
+def _packed(address: str) -> tuple[bytes, AddressFamily]:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from error
+    return parsed.packed, AddressFamily.INET if parsed.version == 4 else AddressFamily.INET6
+
+
+def _packed_cookie(cookie: int) -> bytes:
+    if isinstance(cookie, bool) or not isinstance(cookie, int) or not 0 <= cookie < 1 << 64:
+        raise LocalProtocolError(f"{cookie!r} is no cookie; a row's .cookie is one")
+    return _COOKIE.pack(cookie & 0xFFFFFFFF, cookie >> 32)
+
+
+def _cookie_of(row: TcpSocket) -> int:
+    return row.cookie
+
+
+def _mask(states: Iterable[TcpState]) -> int:
+    return sum(1 << state for state in states)

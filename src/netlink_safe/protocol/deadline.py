@@ -1,0 +1,65 @@
+"""Time that an operation may take, counted only while the library itself is at work.
+
+May call ``errors``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from netlink_safe.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def checked_timeout(timeout: float) -> float:
+    """The timeout in seconds, above 0; ``math.inf`` waits for ever.
+
+    Raises LocalProtocolError for everything else, None and booleans among them.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise LocalProtocolError(
+            f"timeout={timeout!r} is no number of seconds; to wait for ever, say math.inf"
+        )
+    if not timeout > 0:
+        raise LocalProtocolError(
+            f"timeout={timeout!r} must be above 0 seconds; to wait for ever, say math.inf"
+        )
+    return float(timeout)
+
+
+class Deadline:
+    """A limit in seconds that stands still while the consumer has the rows."""
+
+    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.timeout = checked_timeout(timeout)
+        self._clock = clock
+        self._left = self.timeout
+        self._running_since: float | None = clock()
+
+    def remaining(self) -> float:
+        """Seconds left; 0 once the deadline has passed."""
+        if self._running_since is None:
+            return self._left
+        return max(self._left - (self._clock() - self._running_since), 0.0)
+
+    def pause(self) -> None:
+        """Stop counting: the consumer has the floor."""
+        self._left = self.remaining()
+        self._running_since = None
+
+    def resume(self) -> None:
+        """Count on."""
+        if self._running_since is None:
+            self._running_since = self._clock()
+
+
+def given_up_at(remaining: float) -> float:
+    """The seconds that are left when a silent attempt is given up for another: half of those now.
+
+    For ever is no time to halve: without a deadline the first attempt is the only one.
+    """
+    return 0.0 if math.isinf(remaining) else remaining / 2

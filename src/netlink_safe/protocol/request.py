@@ -1,0 +1,57 @@
+"""What a family hands to a surface: a question, and how to read what comes back.
+
+May call ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeAlias, TypeVar
+
+import attrs
+
+from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.header import Strides
+
+Row = TypeVar("Row")
+
+#: Reads a stretch of rows: (datagram, offset of the first, the reply's key, its strides) to the
+#: offset of the first message that is none of them.  The engine has looked at the first one.
+Reader: TypeAlias = Callable[[bytes, int, int, Strides], int]
+
+#: The same, with the list that the decoded rows are appended to.
+RowReader: TypeAlias = Callable[[bytes, int, int, Strides, list[Row]], int]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Request(Generic[Row]):
+    """One question to the kernel, and how its rows are read.
+
+    ``name`` is for people; it stands in every error.
+    ``row_minimum`` is the least length in bytes of a row with its header.
+    ``identity`` gives what makes two rows the same, for callers who ask for distinct rows.
+    ``idempotent`` questions may be asked again on a fresh socket.
+    ``may_stall`` says that one system call may take long, since the kernel walks a big table,
+    takes rtnl_lock or loads a module inside it; such a request goes through a worker thread.
+    ``missing`` are the errnos with which a kernel says that it lacks ``feature``, which came with
+    release ``since``.
+    """
+
+    name: str
+    type: int
+    flags: int
+    payload: bytes = attrs.field(repr=False)
+    row_type: int
+    row_minimum: int
+    read: RowReader[Row] = attrs.field(repr=False, eq=False)
+    identity: Callable[[Row], Hashable] | None = attrs.field(default=None, repr=False, eq=False)
+    idempotent: bool = True
+    may_stall: bool = False
+    feature: str = "this request"
+    since: str | None = None
+    missing: frozenset[int] = frozenset()
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether the reply is a table that ends in NLMSG_DONE."""
+        return self.flags & NLM_F_DUMP == NLM_F_DUMP

@@ -1,0 +1,51 @@
+"""What is counted, while it is counted and as it is told.
+
+May call nothing of the library.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@attrs.define(slots=True)
+class Tally:
+    """The running counts of one opened object; one thread or task at a time adds to a field."""
+
+    datagrams: int = 0
+    attempts: int = 0
+    retries: int = 0
+    timeouts: int = 0
+    overruns: int = 0
+    interrupted: int = 0
+    drops: int = 0
+    rejected: Counter[str] = attrs.field(factory=Counter)
+
+
+@attrs.frozen(slots=True)
+class SocketStatistics:
+    """What an opened object has seen since it was opened.
+
+    ``receive_buffer`` is the effective size in bytes that the kernel reports (twice what was asked
+    for, unless ``net.core.rmem_max`` clamped it), ``requested_receive_buffer`` what setsockopt was
+    given.  ``drops`` are the kernel's own counts (SO_MEMINFO) over all its sockets.
+    ``rejected`` counts by reason what was not believed.
+    """
+
+    receive_buffer: int
+    requested_receive_buffer: int
+    drops: int
+    datagrams: int
+    rejected: Mapping[str, int]
+    attempts: int
+    retries: int
+    timeouts: int
+    overruns: int
+    interrupted: int
+    open_sockets: int

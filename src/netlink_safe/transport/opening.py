@@ -1,0 +1,71 @@
+"""What every ``open_...`` and every verb of a surface does with its arguments, once for both.
+
+May call ``transport``, ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+
+from netlink_safe.errors import LocalProtocolError
+from netlink_safe.protocol.deadline import Deadline, checked_timeout
+from netlink_safe.protocol.request import Request, Row
+from netlink_safe.transport.buffers import checked_size, default_request_buffer
+from netlink_safe.transport.namespace import Namespace, NetworkNamespace
+from netlink_safe.transport.pool import SocketPool
+from netlink_safe.transport.steps import Terms, WhenInterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: What a builder of a family returns: one request, or several that are one question.
+Requests: TypeAlias = Request[Row] | Iterable[Request[Row]]
+
+
+def open_requests(
+    protocol: int, timeout: float, receive_buffer: int | None, netns: NetworkNamespace
+) -> SocketPool:
+    """A pool whose first socket is open, so that what is wrong comes out now.
+
+    Raises LocalProtocolError for a nonsense argument, OSError where the kernel says no.
+    """
+    checked_timeout(timeout)
+    size = checked_size(receive_buffer, default_request_buffer())
+    pool = SocketPool(protocol, size, Namespace(netns))
+    try:
+        pool.release(pool.acquire())
+    except BaseException:
+        pool.close()
+        raise
+    return pool
+
+
+def listed(requests: Requests[Row]) -> Sequence[Request[Row]]:
+    """The requests as a sequence.  Raises LocalProtocolError for what is none."""
+    found = (requests,) if isinstance(requests, Request) else tuple(requests)
+    for request in found:
+        if not isinstance(request, Request):
+            raise LocalProtocolError(f"{request!r} is no Request; tcp_sockets() makes some")
+    return found
+
+
+def new_terms(
+    pool: SocketPool,
+    timeout: float,
+    when_interrupted: WhenInterrupted = "retry",
+    distinct: bool = False,
+) -> Terms:
+    """The terms of one operation, its clock running."""
+    pool.check_open()
+    if when_interrupted not in get_args(WhenInterrupted):
+        choices = ", ".join(get_args(WhenInterrupted))
+        raise LocalProtocolError(f"when_interrupted={when_interrupted!r} is none of {choices}")
+    return Terms(Deadline(timeout), pool.tally, when_interrupted, distinct)
+
+
+def only_row(rows: list[Any], request: Request[Any]) -> Any:
+    """The one row of a request that is no dump.  Raises LocalProtocolError where there is none."""
+    if not rows:
+        raise LocalProtocolError(f"the kernel acknowledged {request.name} and gave no row")
+    return rows[0]

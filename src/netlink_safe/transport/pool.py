@@ -1,0 +1,101 @@
+"""The kernel sockets of one opened object: one for each exchange under way, a few kept idle.
+
+A netlink socket carries one dump at a time (EBUSY says the kernel to a second), and a dump that
+was given up may still be running in the kernel, its rows still to come.  So an exchange has a
+socket of its own, and only one that was read to its end is used again.
+
+May call ``transport``, ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from netlink_safe.errors import ClosedError
+from netlink_safe.protocol.statistics import SocketStatistics, Tally
+from netlink_safe.transport.socket import NetlinkSocket
+
+if TYPE_CHECKING:
+    from netlink_safe.transport.namespace import Namespace
+
+IDLE: Final = 4
+
+
+class SocketPool:
+    """Opens, keeps and closes; counts for ``statistics``.  Any thread may call it."""
+
+    def __init__(self, protocol: int, receive_buffer: int, namespace: Namespace) -> None:
+        self.protocol = protocol
+        self.namespace = namespace
+        self.tally = Tally()
+        self.closed = False
+        self._receive_buffer = receive_buffer
+        self._effective_receive_buffer = 0
+        self._idle: deque[NetlinkSocket] = deque()
+        self._busy: set[NetlinkSocket] = set()
+
+    def acquire(self) -> NetlinkSocket:
+        """An idle socket, or a new one.  Raises ClosedError."""
+        self.check_open()
+        try:
+            sock = self._idle.pop()
+        except IndexError:
+            sock = self.namespace.run(lambda: NetlinkSocket(self.protocol, self._receive_buffer))
+            self._effective_receive_buffer = sock.effective_receive_buffer
+        self._busy.add(sock)
+        return sock
+
+    def release(self, sock: NetlinkSocket) -> None:
+        """Take back a socket whose exchange ended well and whose queue is empty."""
+        if self.closed or len(self._idle) >= IDLE:
+            self.discard(sock)
+            return
+        self._busy.discard(sock)
+        self._idle.append(sock)
+        if self.closed:  # close() ran between the look and the append
+            self._close_idle()
+
+    def discard(self, sock: NetlinkSocket) -> None:
+        """Close a socket whose exchange may still be running in the kernel."""
+        self._busy.discard(sock)
+        self.tally.drops += sock.memory().drops
+        sock.close()
+
+    def close(self) -> None:
+        """Close what is idle; a socket in use is closed by its exchange, at its next step."""
+        self.closed = True
+        self._close_idle()
+        self.namespace.close()
+
+    def check_open(self) -> None:
+        """Raise ClosedError once closed."""
+        if self.closed:
+            raise ClosedError("this socket is closed; open a new one")
+
+    def statistics(self) -> SocketStatistics:
+        """What was counted so far; the drops of sockets still open are asked for now."""
+        tally = self.tally
+        living = [*self._idle, *self._busy]
+        return SocketStatistics(
+            receive_buffer=self._effective_receive_buffer,
+            requested_receive_buffer=self._receive_buffer,
+            drops=tally.drops + sum(sock.memory().drops for sock in living),
+            datagrams=tally.datagrams,
+            rejected=dict(tally.rejected),
+            attempts=tally.attempts,
+            retries=tally.retries,
+            timeouts=tally.timeouts,
+            overruns=tally.overruns,
+            interrupted=tally.interrupted,
+            open_sockets=len(living),
+        )
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            try:
+                sock = self._idle.pop()
+            except IndexError:  # another thread closed it
+                return
+            self.tally.drops += sock.memory().drops
+            sock.close()

@@ -1,0 +1,163 @@
+"""One kernel socket for requests: opened, spoken to without waiting, looked at, closed.
+
+The kernel assigns the port ID.  Extended acks and strict checking are on where the kernel has them.
+Every receive is of at least 32 KiB (``net/netlink/af_netlink.c``: the kernel's dump chunks follow
+the largest receive so far on a socket, up to 32 KiB, so that a shorter one would truncate them).
+
+May call ``transport.buffers``, ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from netlink_safe.errors import ClosedError, LocalProtocolError, NotSupported, OverrunError
+from netlink_safe.transport.buffers import set_receive_buffer
+from netlink_safe.wire.constants import (
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NETLINK_GET_STRICT_CHK,
+    SOL_NETLINK,
+)
+from netlink_safe.wire.datagram import Datagram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECEIVE_SIZE: Final = 64 * 1024
+KERNEL: Final = (0, 0)
+SO_MEMINFO: Final = 55
+_MEMINFO: Final = struct.Struct("=9I")
+
+#: Options that only newer kernels know (4.3, 4.12, 4.20); without them errors say less.
+OPTIONS: Final = (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK)
+
+#: Called with each kernel socket as it is opened; this is where tests make real faults.
+opened: Final[list[Callable[[socket.socket], None]]] = []
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603  # wherever the fork happens, this is where it is seen
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+@attrs.frozen(slots=True)
+class Memory:
+    """SO_MEMINFO: bytes queued for us, the effective receive buffer, datagrams dropped so far."""
+
+    queued: int
+    receive_buffer: int
+    drops: int
+
+
+class NetlinkSocket:
+    """A request socket.  Not for two threads at once."""
+
+    def __init__(
+        self, protocol: int, receive_buffer: int, receive_size: int = RECEIVE_SIZE
+    ) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
+            )
+        except OSError as error:
+            if error.errno in {errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}:
+                raise NotSupported(error.errno, f"netlink protocol {protocol}") from error
+            raise
+        try:
+            self._socket.setblocking(False)
+            self.effective_receive_buffer = set_receive_buffer(self._socket, receive_buffer)
+            for option in OPTIONS:
+                with contextlib.suppress(OSError):  # ENOPROTOOPT: older than the option
+                    self._socket.setsockopt(SOL_NETLINK, option, 1)
+            self._socket.bind(KERNEL)
+            self.port_id: int = self._socket.getsockname()[0]
+            for hook in opened:
+                hook(self._socket)
+        except BaseException:  # whatever it is, the descriptor must not outlive it
+            self._socket.close()
+            raise
+        self._receive_size = receive_size
+        self._sequence = secrets.randbits(32)
+        self._forks = _forks
+
+    def fileno(self) -> int:
+        """The descriptor, to wait on; raises once closed or in a forked child."""
+        self.check_usable()
+        return self._socket.fileno()
+
+    def next_sequence(self) -> int:
+        """A fresh sequence number; the first is random, so that a stranger cannot guess it."""
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        return self._sequence
+
+    def send(self, data: bytes) -> None:
+        """Hand a request to the kernel, which handles it before this returns.
+
+        Never waits for a peer, but the kernel may take rtnl_lock, load a module or walk a table
+        in here.  Raises OSError.
+        """
+        self.check_usable()
+        self._socket.sendto(data, socket.MSG_DONTWAIT, KERNEL)
+
+    def receive(self) -> Datagram | None:
+        """The next datagram, or None when none is queued.
+
+        Raises OverrunError on ENOBUFS, with the drops that the kernel has counted; other errors
+        stay OSError.
+        """
+        if self._forks != _forks:
+            self.check_usable()
+        try:
+            data, _, flags, address = self._socket.recvmsg(
+                self._receive_size, 0, socket.MSG_DONTWAIT
+            )
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self.check_usable()
+            if error.errno != errno.ENOBUFS:
+                raise
+            drops = self.memory().drops
+            raise OverrunError("the receive buffer overran (ENOBUFS)", drops) from error
+        return Datagram(data, address[0], address[1], bool(flags & socket.MSG_TRUNC))
+
+    def memory(self) -> Memory:
+        """What SO_MEMINFO says now (Linux 4.12 and newer; zeros before).
+
+        SO_RXQ_OVFL never reports on netlink, so this is where drops are told
+        (``net/netlink/af_netlink.c``: netlink_overrun counts sk_drops).
+        """
+        try:
+            raw = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+        except OSError:
+            return Memory(0, self.effective_receive_buffer, 0)
+        words = _MEMINFO.unpack(raw)
+        return Memory(queued=words[0], receive_buffer=words[1], drops=words[8])
+
+    def close(self) -> None:
+        """Give the descriptor back; harmless when done twice, and in a forked child."""
+        self._socket.close()
+
+    def check_usable(self) -> None:
+        """Raise LocalProtocolError in a forked child, ClosedError once closed."""
+        if self._forks != _forks:
+            raise LocalProtocolError(
+                "this netlink socket was opened before a fork and belongs to the parent, whose "
+                "replies the child would steal; open a new one in the child"
+            )
+        if self._socket.fileno() < 0:
+            raise ClosedError("this netlink socket is closed; open a new one")

@@ -1,0 +1,187 @@
+"""Steps that the kernel may hold up, made in a worker thread that the caller can leave behind.
+
+A message to the kernel is handled inside ``sendmsg``, and each receive of a dump builds its next
+chunk; both may walk a large table, wait for rtnl_lock or load a module, and MSG_DONTWAIT bounds
+neither (``net/netlink/af_netlink.c``: netlink_unicast_kernel, netlink_dump).  ``offload`` makes
+an operation's steps in a thread, a millisecond's worth at a time, and waits for the thread as one
+waits for a socket: on a descriptor, an eventfd.
+
+The thread owns the operation while it works on it.  A caller that gives up leaves at once; the
+thread closes the operation, and so its socket, when the kernel lets it go.  Threads are daemons:
+the interpreter's exit does not wait for them.
+
+May call ``transport.steps`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from netlink_safe.errors import NetlinkTimeout
+from netlink_safe.transport.steps import Wait, answered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netlink_safe.protocol.request import Request, Row
+    from netlink_safe.transport.steps import Result, Steps, Terms
+
+LIMIT: Final = 64
+IDLE_SECONDS: Final = 10.0
+SLICE_SECONDS: Final = 0.001
+
+
+class _Burst:
+    """A few steps of one operation, and who owns it now.
+
+    ``yielded`` holds what the steps gave; then ``error`` or, at the operation's end, ``ended``.
+    """
+
+    def __init__(self, steps: Steps[Any, Any], wakeup: int) -> None:
+        self._steps = steps
+        self._wakeup = wakeup
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self.started = False
+        self.done = False
+        self.yielded: list[Wait | list[Any]] = []
+        self.ended = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """In the worker: make steps until one waits, the time slice is over, or the end."""
+        with self._lock:
+            if self._abandoned:
+                return
+            self.started = True
+        until = time.monotonic() + SLICE_SECONDS
+        try:
+            while True:
+                step = next(self._steps)
+                if step:  # an empty list of rows says nothing
+                    self.yielded.append(step)
+                if isinstance(step, Wait) or time.monotonic() >= until:
+                    break
+        except StopIteration as stop:
+            self.ended = True
+            self.result = stop.value
+        except BaseException as error:
+            self.error = error
+        with self._lock:
+            self.done = True
+            if not self._abandoned:
+                os.eventfd_write(self._wakeup, 1)
+                return
+        self._steps.close()
+
+    def abandon(self) -> None:
+        """In the caller: whoever has the operation now closes it."""
+        with self._lock:
+            self._abandoned = True
+            if self.started and not self.done:
+                return
+        self._steps.close()
+
+
+class Workers:
+    """Daemon threads, made when needed, at most ``limit`` of them, gone when idle for 10 s."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self.reset()
+
+    def reset(self) -> None:
+        """Start with no thread: a fork leaves them behind, and perhaps their lock taken."""
+        self._condition = threading.Condition()
+        self._waiting: deque[_Burst] = deque()
+        self._threads = 0
+        self._idle = 0
+
+    def submit(self, burst: _Burst) -> None:
+        """Have a thread run it, now, or once one of the ``limit`` comes back from the kernel."""
+        with self._condition:
+            self._waiting.append(burst)
+            if len(self._waiting) <= self._idle:
+                self._condition.notify()
+                return
+            if self._threads >= self._limit:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="netlink_safe worker", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                self._idle += 1
+                self._condition.wait_for(lambda: self._waiting, IDLE_SECONDS)
+                self._idle -= 1
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                burst = self._waiting.popleft()
+            burst.run()
+            del burst  # an idle thread must not keep rows alive
+
+
+WORKERS: Final = Workers()
+os.register_at_fork(after_in_child=WORKERS.reset)
+
+
+def offload(
+    steps: Steps[Row, Result], terms: Terms, workers: Workers = WORKERS
+) -> Steps[Row, Result]:
+    """The same steps, made in worker threads.
+
+    Raises NetlinkTimeout at the deadline, whatever the thread still waits for in the kernel.
+    """
+    wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    burst = _Burst(steps, wakeup)
+    try:
+        while True:
+            workers.submit(burst)
+            while not burst.done:
+                left = terms.deadline.remaining()
+                if left <= 0:
+                    raise _held_up(terms, burst)
+                yield Wait(wakeup, left)
+            os.eventfd_read(wakeup)
+            yield from burst.yielded
+            if burst.error is not None:
+                raise burst.error
+            if burst.ended:
+                return burst.result  # type: ignore[no-any-return]  # a burst knows no types
+            burst = _Burst(steps, wakeup)
+    finally:
+        burst.abandon()
+        os.close(wakeup)
+
+
+def _held_up(terms: Terms, burst: _Burst) -> NetlinkTimeout:
+    terms.tally.timeouts += 1
+    return NetlinkTimeout(
+        terms.doing,
+        terms.deadline.timeout,
+        attempts=terms.attempts,
+        datagrams=terms.datagrams,
+        rows=terms.rows,
+        detail=(
+            "the kernel has not come back from a system call"
+            if burst.started
+            else "every worker thread is held up in the kernel"
+        ),
+    )
+
+
+def needs_worker(protocol: int, requests: Sequence[Request[Any]]) -> bool:
+    """Whether a system call for one of these may take long.
+
+    So may the first of its kind in a process, since the kernel may load a module for it.
+    """
+    return any(
+        request.may_stall or (protocol, request.feature) not in answered for request in requests
+    )
