@@ -89,7 +89,8 @@ class RequestSocket:
     """An opened object that asks the kernel; any number of tasks may use it at once.
 
     Each exchange has a kernel socket of its own while it lasts.  ``timeout`` of a verb is for the
-    whole of it, in seconds, and is the one given at opening unless said.
+    whole of it, in seconds, and is the one given at opening unless said; verbs that are given the
+    same ``Deadline`` share it.
     """
 
     def __init__(self, pool: SocketPool, timeout: float) -> None:
@@ -112,7 +113,7 @@ class RequestSocket:
         self,
         requests: opening.Requests[Row],
         *,
-        timeout: float | None = None,
+        timeout: opening.Timeout | None = None,
         when_interrupted: WhenInterrupted = "retry",
         distinct: bool = False,
     ) -> Dump[Row]:
@@ -130,7 +131,9 @@ class RequestSocket:
         operation = steps.ask(self._pool, opening.listed(requests), terms)
         return Dump(offload(operation, terms), terms, self._waiter)
 
-    async def request(self, request: Request[Row], *, timeout: float | None = None) -> Row:
+    async def request(
+        self, request: Request[Row], *, timeout: opening.Timeout | None = None
+    ) -> Row:
         """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
         async with self.dump(request, timeout=timeout) as dump:
             rows = [row async for row in dump]
@@ -141,7 +144,7 @@ class RequestSocket:
         requests: opening.Requests[Any],
         new_fold: Callable[[Request[Any]], Fold],
         *,
-        timeout: float | None = None,
+        timeout: opening.Timeout | None = None,
         when_interrupted: WhenInterrupted = "retry",
     ) -> list[Fold]:
         """Ask, and let a fold of its own take the rows of each request; none is kept.
@@ -153,7 +156,7 @@ class RequestSocket:
         operation = steps.fold(self._pool, opening.listed(requests), terms, new_fold)
         return await result(offload(operation, terms), self._waiter)
 
-    async def read_proc_net(self, *names: str, timeout: float | None = None) -> list[str]:
+    async def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
         """Files of /proc/net as this object's network namespace has them."""
         terms = self._terms(timeout)
         terms.doing = f"/proc/net/{', '.join(names)}"
@@ -166,7 +169,7 @@ class RequestSocket:
 
     def _terms(
         self,
-        timeout: float | None,
+        timeout: opening.Timeout | None,
         when_interrupted: WhenInterrupted = "retry",
         distinct: bool = False,
     ) -> Terms:

@@ -69,7 +69,8 @@ class RequestSocket:
     """An opened object that asks the kernel; any number of threads may use it at once.
 
     Each exchange has a kernel socket of its own while it lasts.  ``timeout`` of a verb is for the
-    whole of it, in seconds, and is the one given at opening unless said.
+    whole of it, in seconds, and is the one given at opening unless said; verbs that are given the
+    same ``Deadline`` share it.
     """
 
     def __init__(self, pool: SocketPool, timeout: float) -> None:
@@ -92,7 +93,7 @@ class RequestSocket:
         self,
         requests: opening.Requests[Row],
         *,
-        timeout: float | None = None,
+        timeout: opening.Timeout | None = None,
         when_interrupted: WhenInterrupted = "retry",
         distinct: bool = False,
     ) -> Dump[Row]:
@@ -111,7 +112,7 @@ class RequestSocket:
         operation = self._carried(steps.ask(self._pool, listed, terms), listed, terms)
         return Dump(operation, terms, self._waiter)
 
-    def request(self, request: Request[Row], *, timeout: float | None = None) -> Row:
+    def request(self, request: Request[Row], *, timeout: opening.Timeout | None = None) -> Row:
         """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
         terms = self._terms(timeout)
         operation = self._carried(steps.ask(self._pool, (request,), terms), (request,), terms)
@@ -126,7 +127,7 @@ class RequestSocket:
         requests: opening.Requests[Any],
         new_fold: Callable[[Request[Any]], Fold],
         *,
-        timeout: float | None = None,
+        timeout: opening.Timeout | None = None,
         when_interrupted: WhenInterrupted = "retry",
     ) -> list[Fold]:
         """Ask, and let a fold of its own take the rows of each request; none is kept.
@@ -138,7 +139,7 @@ class RequestSocket:
         operation = steps.fold(self._pool, listed, terms, new_fold)
         return result(self._carried(operation, listed, terms), self._waiter)
 
-    def read_proc_net(self, *names: str, timeout: float | None = None) -> list[str]:
+    def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
         """Files of /proc/net as this object's network namespace has them."""
         terms = self._terms(timeout)
         terms.doing = f"/proc/net/{', '.join(names)}"
@@ -151,7 +152,7 @@ class RequestSocket:
 
     def _terms(
         self,
-        timeout: float | None,
+        timeout: opening.Timeout | None,
         when_interrupted: WhenInterrupted = "retry",
         distinct: bool = False,
     ) -> Terms:

@@ -37,18 +37,21 @@ class Deadline:
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout = checked_timeout(timeout)
         self._clock = clock
-        self._left = self.timeout
+        self._spent = 0.0
         self._running_since: float | None = clock()
 
     def remaining(self) -> float:
         """Seconds left; 0 once the deadline has passed."""
-        if self._running_since is None:
-            return self._left
-        return max(self._left - (self._clock() - self._running_since), 0.0)
+        return max(self.timeout - self.spent(), 0.0)
+
+    def spent(self) -> float:
+        """Seconds counted so far."""
+        running = 0.0 if self._running_since is None else self._clock() - self._running_since
+        return self._spent + running
 
     def pause(self) -> None:
         """Stop counting: the consumer has the floor."""
-        self._left = self.remaining()
+        self._spent = self.spent()
         self._running_since = None
 
     def resume(self) -> None:

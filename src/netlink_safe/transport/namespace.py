@@ -47,7 +47,7 @@ class Namespace:
     """
 
     def __init__(self, netns: NetworkNamespace) -> None:
-        self.label = None if netns is None else _label(netns)
+        self.label = label(netns)
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
@@ -122,10 +122,13 @@ class Namespace:
             raise
 
 
-def _label(netns: str | os.PathLike[str] | int | HasFileno) -> str:
-    if isinstance(netns, str | int):
-        return str(netns)
-    return os.fspath(netns) if isinstance(netns, os.PathLike) else f"descriptor {netns.fileno()}"
+def label(netns: NetworkNamespace) -> str | None:
+    """The argument as text, or None for the caller's own namespace."""
+    if netns is None or isinstance(netns, str):
+        return netns
+    if isinstance(netns, os.PathLike):
+        return os.fspath(netns)
+    return f"descriptor {netns.fileno()}" if isinstance(netns, HasFileno) else str(netns)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: What a builder of a family returns: one request, or several that are one question.
 Requests: TypeAlias = Request[Row] | Iterable[Request[Row]]
 
+#: Seconds for one operation, or a Deadline that several have together.
+Timeout: TypeAlias = float | Deadline
+
 
 def open_requests(
     protocol: int, timeout: float, receive_buffer: int | None, netns: NetworkNamespace
@@ -52,16 +55,17 @@ def listed(requests: Requests[Row]) -> Sequence[Request[Row]]:
 
 def new_terms(
     pool: SocketPool,
-    timeout: float,
+    timeout: Timeout,
     when_interrupted: WhenInterrupted = "retry",
     distinct: bool = False,
 ) -> Terms:
-    """The terms of one operation, its clock running."""
+    """The terms of one operation, its clock running; a Deadline is shared with other operations."""
     pool.check_open()
     if when_interrupted not in get_args(WhenInterrupted):
         choices = ", ".join(get_args(WhenInterrupted))
         raise LocalProtocolError(f"when_interrupted={when_interrupted!r} is none of {choices}")
-    return Terms(Deadline(timeout), pool.tally, when_interrupted, distinct)
+    deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
+    return Terms(deadline, pool.tally, when_interrupted, distinct)
 
 
 def only_row(rows: list[Any], request: Request[Any]) -> Any:

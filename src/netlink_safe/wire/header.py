@@ -11,15 +11,12 @@ May call ``errors`` and ``wire.constants``.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from netlink_safe.errors import DecodeError
 from netlink_safe.wire.constants import NLM_F_DUMP_INTR
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HEADER: Final = struct.Struct("=IHHII")
 HEAD_AND_KEY: Final = struct.Struct("=QQ")
@@ -101,18 +98,19 @@ class Strides(dict[int, int]):
         return stride
 
 
-def row_offsets(data: bytes, offset: int, key: int, strides: Strides) -> Iterator[int]:
-    """Where each row starts, from ``offset`` to the first message that is none.
+def row_offsets(data: bytes, offset: int, key: int, strides: Strides) -> tuple[list[int], int]:
+    """Where each row of a stretch starts, and the offset of the first message that is none.
 
-    Raises DecodeError, after the last whole row, for one that ends past the datagram.
+    Raises DecodeError for a row that ends past the datagram.
     """
-    unpack = HEAD_AND_KEY.unpack_from
+    offsets: list[int] = []
     last = len(data) - HEADER.size
     while offset <= last:
-        head, found = unpack(data, offset)
+        head, found = HEAD_AND_KEY.unpack_from(data, offset)
         if found != key or not (stride := strides[head]):
-            return
+            break
         if offset + stride > len(data):
             parse_message(data, offset)
-        yield offset
+        offsets.append(offset)
         offset += stride
+    return offsets, offset

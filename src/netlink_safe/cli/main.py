@@ -1,0 +1,99 @@
+"""Where the command starts: verbs found by name, errors in one line, a status for each end.
+
+May call ``cli`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    import click
+
+#: Verb to the module under ``cli`` that holds it, as ``command``, imported when it is called.
+VERBS: Final = {"tcpstat": "tcpstat"}
+
+FAILED: Final = 1
+#: As timeout(1) has it.
+TIMED_OUT: Final = 124
+#: 128 and the number of SIGINT, of SIGPIPE.
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+
+def main() -> NoReturn:
+    """Run the command and exit with its status."""
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at its exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = PIPE_CLOSED
+    sys.exit(status)
+
+
+def _run() -> int:
+    try:
+        import click
+    except ImportError:
+        return _fail("the command line needs click and rich: pip install 'netlink-safe[cli]'")
+    from netlink_safe.errors import NetlinkError, NetlinkTimeout
+
+    try:
+        result = _group().main(prog_name="netlink-safe", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except NetlinkTimeout as error:
+        return _fail(str(error), TIMED_OUT)
+    except BrokenPipeError:
+        raise
+    except NetlinkError as error:
+        return _fail(str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}")
+
+
+def _group() -> click.Group:
+    import click
+
+    class Verbs(click.Group):
+        """Verbs that are imported when they are called."""
+
+        def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
+            return list(VERBS)
+
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+            if cmd_name not in VERBS:
+                return None
+            from importlib import import_module
+
+            command = import_module(f"netlink_safe.cli.{VERBS[cmd_name]}").command
+            return command if isinstance(command, click.Command) else None
+
+    from netlink_safe._version import __version__
+
+    return click.version_option(__version__, prog_name="netlink-safe")(
+        Verbs(
+            help="Look at Linux sockets and netlink, with a deadline on every wait.\n\n"
+            f"Exit status: 0 done, {FAILED} an error, 2 wrong usage, {TIMED_OUT} the deadline "
+            f"passed, {INTERRUPTED} interrupted.",
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+    )
+
+
+def _fail(message: str, status: int = FAILED) -> int:
+    print(f"netlink-safe: {message}", file=sys.stderr)  # noqa: T201  # this is what it prints
+    return status

@@ -1,0 +1,120 @@
+"""``netlink-safe tcpstat``: TCP sockets by state, once or again and again.
+
+May call ``collectors.tcpstat``, ``cli.tcpstat_text`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from netlink_safe.cli import tcpstat_text
+from netlink_safe.collectors.tcpstat import TcpStats, collect_blocking
+from netlink_safe.errors import InconsistentError, NetlinkTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from netlink_safe.collectors.tcpstat import Method
+
+#: What ends one sample of a watch, and not the watch.
+PASSING: Final = (NetlinkTimeout, InconsistentError)
+
+
+def _namespace(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+def _positive(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter("must be above 0 seconds")
+    return value
+
+
+@click.command(short_help="Count TCP sockets by state.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with --watch an object a line.")
+@click.option(
+    "--method",
+    type=click.Choice(["dump", "counters"]),
+    default="dump",
+    show_default=True,
+    help="dump looks at every socket; counters asks for rare states only and takes the others "
+    "from the kernel's counters: nearly free, but no queues, and both families together.",
+)
+@click.option(
+    "--family",
+    "families",
+    type=click.Choice(["inet", "inet6"]),
+    multiple=True,
+    help="Only this address family; may be given twice.",
+)
+@click.option(
+    "--netns",
+    type=_namespace,
+    metavar="NAME|PATH|PID",
+    help="Look into this network namespace.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    default=5.0,
+    show_default=True,
+    callback=_positive,
+    metavar="SECONDS",
+    help="Give up after this time.",
+)
+@click.option(
+    "--watch",
+    type=float,
+    callback=_positive,
+    metavar="SECONDS",
+    help="Look again every so many seconds, and show what changed.",
+)
+def command(
+    as_json: bool,
+    method: Method,
+    families: tuple[str, ...],
+    netns: str | int | None,
+    timeout: float,
+    watch: float | None,
+) -> None:
+    """Count TCP sockets by state, with what is queued and who lets connections wait.
+
+    The kernel answers within --timeout, or the command says why not and ends with status 124.
+    """
+
+    def look() -> TcpStats:
+        return collect_blocking(timeout, method, families or None, netns)
+
+    if watch is None:
+        stats = look()
+        click.echo(json.dumps(stats.as_dict()) if as_json else tcpstat_text.table(stats))
+    elif as_json:
+        for stats in _samples(look, watch):
+            click.echo(json.dumps(stats.as_dict()))
+    elif sys.stdout.isatty():
+        from netlink_safe.cli.tcpstat_live import show
+
+        show(_samples(look, watch))
+    else:
+        for stats in _samples(look, watch):
+            click.echo(tcpstat_text.line(stats))
+
+
+def _samples(look: Callable[[], TcpStats], seconds: float) -> Iterator[TcpStats]:
+    """Look at a steady pace; a sample that fails for now is told and left out."""
+    due = time.monotonic()
+    while True:
+        try:
+            yield look()
+        except PASSING as error:
+            click.echo(f"netlink-safe: {error}", err=True)
+        due = max(due + seconds, time.monotonic())
+        time.sleep(due - time.monotonic() if due > time.monotonic() else 0)

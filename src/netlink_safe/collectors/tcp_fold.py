@@ -1,0 +1,111 @@
+"""Rows of TCP sockets made into counts, a stretch at a time, without keeping one.
+
+The loop of StateFold is where a collector spends its time: a row costs one unpack of what is
+needed, one comparison, one look-up of its stride and one count.
+
+May call ``families``, ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from netlink_safe.families.inet_diag import AddressFamily, TcpState, Timer
+from netlink_safe.families.inet_socket import STATE_OFFSET, TcpSocket
+from netlink_safe.families.tcp import check_stretch
+from netlink_safe.wire.header import row_offsets
+
+if TYPE_CHECKING:
+    from netlink_safe.wire.header import Strides
+
+#: Head, key, state, and the two queues as one number, which is zero for most sockets.
+_FIELDS: Final = struct.Struct("=QQxB54xQ")
+_QUEUES: Final = struct.Struct("=Q")
+_QUEUE: Final = struct.Struct("=II")
+_TIMER_OFFSET: Final = STATE_OFFSET + 1
+_LISTEN: Final = int(TcpState.LISTEN)
+
+
+@attrs.frozen(slots=True)
+class Listener:
+    """A listener and its accept queue: connections that wait, and how many may."""
+
+    address: str
+    port: int
+    length: int
+    limit: int
+
+    @property
+    def fill(self) -> tuple[float, int]:
+        """How full the queue is; among equally full ones the longer is the fuller."""
+        return self.length / max(self.limit, 1), self.length
+
+
+class StateFold:
+    """Counts by state, bytes queued (without listeners), and accept queues."""
+
+    def __init__(self, family: AddressFamily) -> None:
+        self.family = family
+        self.counts = [0] * 256
+        self.receive_queue_bytes = 0
+        self.transmit_queue_bytes = 0
+        self.accept_length = 0
+        self.accept_limit = 0
+        self.fullest: Listener | None = None
+
+    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int:
+        """Take a stretch of rows; return the offset of the first message that is none."""
+        first = offset
+        end = len(data)
+        last = end - _FIELDS.size
+        unpack = _FIELDS.unpack_from
+        counts = self.counts
+        while offset <= last:
+            head, found, state, queues = unpack(data, offset)
+            if found != key or not (stride := strides[head]):
+                break
+            counts[state] += 1
+            if queues:
+                self._queued(data, offset, state, queues)
+            offset += stride
+        if offset > end:
+            check_stretch(data, first, key, strides)
+        return offset
+
+    def _queued(self, data: bytes, offset: int, state: int, queues: int) -> None:
+        receive, transmit = _QUEUE.unpack(_QUEUES.pack(queues))
+        if state != _LISTEN:
+            self.receive_queue_bytes += receive
+            self.transmit_queue_bytes += transmit
+            return
+        self.accept_length += receive
+        self.accept_limit += transmit
+        source = TcpSocket(data, offset).source
+        listener = Listener(source.address, source.port, receive, transmit)
+        if self.fullest is None or listener.fill > self.fullest.fill:
+            self.fullest = listener
+
+
+class RareFold:
+    """Counts by state of what is rare, and how many of them are no longer sockets at all.
+
+    A socket closed in FIN_WAIT2 leaves a small remainder that the kernel keeps among those of
+    TIME_WAIT, and counts there in ``tw`` of /proc/net/sockstat, but reports as FIN_WAIT2
+    (``net/ipv4/tcp_minisocks.c``: tcp_time_wait; ``net/ipv4/tcp_diag.c`` reports tw_substate).
+    Its timer says so.
+    """
+
+    def __init__(self) -> None:
+        self.counts = [0] * 256
+        self.remainders = 0
+
+    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int:
+        """Take a stretch of rows; return the offset of the first message that is none."""
+        starts, end = row_offsets(data, offset, key, strides)
+        for start in starts:
+            self.counts[data[start + STATE_OFFSET]] += 1
+            self.remainders += data[start + _TIMER_OFFSET] == Timer.TIME_WAIT
+        return end

@@ -1,0 +1,234 @@
+"""TCP sockets counted by state: the collector, and the example of correct use.
+
+::
+
+    method "dump"      every row passes through a StateFold, none is kept: exact, and in the memory
+                       of one datagram whatever the number of sockets
+    method "counters"  only rows of rare states; ESTABLISHED and TIME_WAIT from the kernel's own
+                       counters: nearly free, but counts only, and of three different instants
+
+May call ``aio``, ``blocking``, ``families``, ``protocol``, ``collectors.tcp_fold`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import attrs
+
+from netlink_safe.collectors.tcp_fold import Listener, RareFold, StateFold
+from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.families.inet_diag import AddressFamily, TcpState
+from netlink_safe.families.tcp import EVERYDAY, tcp_sockets
+from netlink_safe.protocol.deadline import Deadline
+from netlink_safe.transport.namespace import label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from netlink_safe.families.inet_socket import TcpSocket
+    from netlink_safe.families.tcp import FamilyLike
+    from netlink_safe.protocol.request import Request
+    from netlink_safe.protocol.statistics import SocketStatistics
+    from netlink_safe.transport.namespace import NetworkNamespace
+
+__all__ = ["Listener", "Method", "TcpStats", "collect", "collect_blocking"]
+
+Method: TypeAlias = Literal["dump", "counters"]
+
+#: The version of what ``TcpStats.as_dict`` gives; it grows when a key changes its meaning.
+VERSION: Final = 1
+#: Every state that a result has a number for, zero or not.
+STATES: Final = tuple(TcpState(number) for number in range(1, 13))
+#: What the kernel counts without being asked for rows, and where it says so.
+COUNTED: Final = frozenset({TcpState.ESTABLISHED, TcpState.TIME_WAIT})
+FILES: Final = ("snmp", "sockstat")
+
+
+async def collect(
+    timeout: float = 5.0,
+    method: Method = "dump",
+    families: Iterable[FamilyLike] | FamilyLike | None = None,
+    netns: NetworkNamespace = None,
+) -> TcpStats:
+    """Count TCP sockets by state, within ``timeout`` seconds or with an error.
+
+    ``method="dump"`` looks at every socket: states by family, queues, accept queues.
+    ``method="counters"`` asks for rare states only and takes ESTABLISHED and TIME_WAIT from
+    /proc/net: counts of both families together, and None for what it cannot know.
+    Raises NetlinkTimeout at the deadline, LocalProtocolError for nonsense, KernelError
+    (NotSupported without inet_diag), FileNotFoundError for a namespace that is not there,
+    PermissionError for one that may not be entered.
+    """
+    from netlink_safe.aio.sock_diag import open_sock_diag
+
+    survey, taken_at, deadline = _survey(method, families), time.time(), Deadline(timeout)
+    async with open_sock_diag(timeout=timeout, netns=netns) as diag:
+        folds = await diag.fold(survey.requests, survey.new_fold, timeout=deadline)
+        files = await diag.read_proc_net(*survey.files, timeout=deadline) if survey.files else []
+        counted = survey.summarize(folds, files)
+        socket = diag.statistics()
+    return TcpStats(label(netns), taken_at, deadline.spent(), method, socket, **counted)
+
+
+def collect_blocking(
+    timeout: float = 5.0,
+    method: Method = "dump",
+    families: Iterable[FamilyLike] | FamilyLike | None = None,
+    netns: NetworkNamespace = None,
+) -> TcpStats:
+    """Do what ``collect`` does, without an event loop."""
+    from netlink_safe.blocking.sock_diag import open_sock_diag
+
+    survey, taken_at, deadline = _survey(method, families), time.time(), Deadline(timeout)
+    with open_sock_diag(timeout=timeout, netns=netns) as diag:
+        folds = diag.fold(survey.requests, survey.new_fold, timeout=deadline)
+        files = diag.read_proc_net(*survey.files, timeout=deadline) if survey.files else []
+        counted = survey.summarize(folds, files)
+        socket = diag.statistics()
+    return TcpStats(label(netns), taken_at, deadline.spent(), method, socket, **counted)
+
+
+@attrs.frozen(slots=True)
+class TcpStats:
+    """TCP sockets at one time, or as near to that as a walk of the kernel's table comes.
+
+    ``states`` has a number for every state; a state that this library does not know stands there
+    too, as ``STATE_n``, once there is such a socket.  ``families`` has the same by address family.
+    ``receive_queue_bytes`` and ``transmit_queue_bytes`` leave listeners out, whose queues are
+    connections: those are ``accept_queue_length`` and ``accept_queue_limit``, and ``fullest`` is
+    the listener whose queue is the fullest, None where nobody listens.
+    ``taken_at`` is Unix time in seconds, at the start; ``elapsed_seconds`` how long it took.
+    With ``method`` ``"counters"`` all but ``states`` is None among the numbers.
+    ``socket`` is what the netlink sockets have seen.
+    """
+
+    netns: str | None
+    taken_at: float
+    elapsed_seconds: float
+    method: Method
+    socket: SocketStatistics
+    states: Mapping[TcpState, int]
+    families: Mapping[AddressFamily, Mapping[TcpState, int]] | None = None
+    receive_queue_bytes: int | None = None
+    transmit_queue_bytes: int | None = None
+    accept_queue_length: int | None = None
+    accept_queue_limit: int | None = None
+    fullest: Listener | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data, for JSON; names of states and families in small letters."""
+        fullest = self.fullest
+        accept_queue = None
+        if self.accept_queue_length is not None:
+            accept_queue = {
+                "length": self.accept_queue_length,
+                "limit": self.accept_queue_limit,
+                "fullest": None if fullest is None else attrs.asdict(fullest),
+            }
+        families = None
+        if self.families is not None:
+            families = {str(family): _named(counts) for family, counts in self.families.items()}
+        return {
+            "version": VERSION,
+            "netns": self.netns,
+            "taken_at": self.taken_at,
+            "elapsed_seconds": self.elapsed_seconds,
+            "method": self.method,
+            "states": _named(self.states),
+            "families": families,
+            "receive_queue_bytes": self.receive_queue_bytes,
+            "transmit_queue_bytes": self.transmit_queue_bytes,
+            "accept_queue": accept_queue,
+            "socket": {
+                "receive_buffer": self.socket.receive_buffer,
+                "drops": self.socket.drops,
+                "datagrams": self.socket.datagrams,
+                "rejected": dict(self.socket.rejected),
+                "attempts": self.socket.attempts,
+            },
+        }
+
+
+@attrs.frozen(slots=True)
+class _Survey:
+    """What to ask, what becomes of the rows, which files to read, and what it all comes to."""
+
+    requests: tuple[Request[TcpSocket], ...]
+    new_fold: Callable[[Request[Any]], Any]
+    files: tuple[str, ...]
+    summarize: Callable[[Sequence[Any], Sequence[str]], dict[str, Any]]
+
+
+def _survey(method: Method, families: Iterable[FamilyLike] | FamilyLike | None) -> _Survey:
+    if method == "dump":
+        requests = tcp_sockets(families=families)
+        return _Survey(requests, _state_fold, (), _summarize_rows)
+    if method != "counters":
+        raise LocalProtocolError(f"method={method!r} is neither 'dump' nor 'counters'")
+    if families is not None:
+        raise LocalProtocolError(
+            "method='counters' counts both address families together; leave families out, or "
+            "say method='dump'"
+        )
+    requests = tcp_sockets(states=EVERYDAY - COUNTED)
+    return _Survey(requests, lambda _: RareFold(), FILES, _summarize_counters)
+
+
+def _state_fold(request: Request[Any]) -> StateFold:
+    return StateFold(AddressFamily(request.payload[0]))
+
+
+def _summarize_rows(folds: Sequence[StateFold], _files: Sequence[str]) -> dict[str, Any]:
+    counts = {family: [0] * 256 for family in AddressFamily}
+    counts.update((fold.family, fold.counts) for fold in folds)
+    listeners = [fold.fullest for fold in folds if fold.fullest is not None]
+    return {
+        "states": _by_state(_added(counts.values())),
+        "families": {family: _by_state(counts[family]) for family in AddressFamily},
+        "receive_queue_bytes": sum(fold.receive_queue_bytes for fold in folds),
+        "transmit_queue_bytes": sum(fold.transmit_queue_bytes for fold in folds),
+        "accept_queue_length": sum(fold.accept_length for fold in folds),
+        "accept_queue_limit": sum(fold.accept_limit for fold in folds),
+        "fullest": max(listeners, key=lambda listener: listener.fill, default=None),
+    }
+
+
+def _summarize_counters(folds: Sequence[RareFold], files: Sequence[str]) -> dict[str, Any]:
+    """CurrEstab counts ESTABLISHED and CLOSE_WAIT (``net/ipv4/tcp.c``: tcp_set_state).
+
+    Rows and files are not of one instant, so that a difference could fall below 0.
+    """
+    counts = _added(fold.counts for fold in folds)
+    snmp, sockstat = files
+    established = _counter(snmp, "Tcp:", "CurrEstab") - counts[TcpState.CLOSE_WAIT]
+    time_wait = _counter(sockstat, "TCP:", "tw") - sum(fold.remainders for fold in folds)
+    counts[TcpState.ESTABLISHED] = max(established, 0)
+    counts[TcpState.TIME_WAIT] = max(time_wait, 0)
+    return {"states": _by_state(counts)}
+
+
+def _added(counts: Iterable[Sequence[int]]) -> list[int]:
+    return [sum(same) for same in zip(*counts, strict=True)]
+
+
+def _counter(text: str, prefix: str, name: str) -> int:
+    """A number of /proc/net/snmp (names in one line, values in the next) or sockstat (in pairs)."""
+    words = [line.split() for line in text.splitlines() if line.startswith(prefix)]
+    pairs = dict(zip(*words, strict=False)) if len(words) > 1 else {}
+    if len(words) == 1:
+        pairs = dict(zip(words[0][1::2], words[0][2::2], strict=False))
+    if not pairs.get(name, "").lstrip("-").isdigit():
+        raise DecodeError(f"/proc/net says nothing of {name}; is it Linux's own?", 0)
+    return int(pairs[name])
+
+
+def _by_state(counts: Sequence[int]) -> dict[TcpState, int]:
+    states = {state: counts[state] for state in STATES}
+    states.update((TcpState(number), count) for number, count in enumerate(counts) if count)
+    return states
+
+
+def _named(counts: Mapping[TcpState, int]) -> dict[str, int]:
+    return {state.name.lower(): count for state, count in counts.items()}
