@@ -116,5 +116,6 @@ def _samples(look: Callable[[], TcpStats], seconds: float) -> Iterator[TcpStats]
             yield look()
         except PASSING as error:
             click.echo(f"netlink-safe: {error}", err=True)
-        due = max(due + seconds, time.monotonic())
-        time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
+        due += seconds
+        time.sleep(max(due - time.monotonic(), 0))
+        due = max(due, time.monotonic() - seconds)  # what took too long is not caught up with

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from netlink_safe.families.inet_diag import AddressFamily, TcpState
+from netlink_safe.families.inet_diag import TcpState
 
 if TYPE_CHECKING:
     from netlink_safe.collectors.tcpstat import TcpStats
@@ -21,13 +21,12 @@ def shown(stats: TcpStats) -> list[TcpState]:
 
 def by_family(stats: TcpStats, state: TcpState) -> list[int]:
     """The counts of one state, by family; none where the method cannot know."""
-    families = stats.families or {}
-    return [families[family].get(state, 0) for family in AddressFamily if family in families]
+    return [counts.get(state, 0) for counts in (stats.families or {}).values()]
 
 
 def columns(stats: TcpStats) -> list[str]:
     """The names of the columns of counts."""
-    return [*(["INET", "INET6"] if stats.families else []), "TOTAL"]
+    return [*(str(family).upper() for family in stats.families or ()), "TOTAL"]
 
 
 def heading(stats: TcpStats) -> str:
@@ -60,15 +59,8 @@ def table(stats: TcpStats) -> str:
         counts = [*by_family(stats, state), stats.states[state]]
         rows.append([state.name, *map(str, counts)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
+    form = "  ".join([f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])])
+    lines = [form.format(*row) for row in rows]
     return "\n".join([heading(stats), "", *lines, *([""] if queues(stats) else []), *queues(stats)])
 
 

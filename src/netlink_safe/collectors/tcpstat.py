@@ -95,7 +95,8 @@ class TcpStats:
     """TCP sockets at one time, or as near to that as a walk of the kernel's table comes.
 
     ``states`` has a number for every state; a state that this library does not know stands there
-    too, as ``STATE_n``, once there is such a socket.  ``families`` has the same by address family.
+    too, as ``STATE_n``, once there is such a socket.  ``families`` has the same by address family,
+    for those that were asked for.
     ``receive_queue_bytes`` and ``transmit_queue_bytes`` leave listeners out, whose queues are
     connections: those are ``accept_queue_length`` and ``accept_queue_limit``, and ``fullest`` is
     the listener whose queue is the fullest, None where nobody listens.
@@ -177,16 +178,14 @@ def _survey(method: Method, families: Iterable[FamilyLike] | FamilyLike | None) 
 
 
 def _state_fold(request: Request[Any]) -> StateFold:
-    return StateFold(AddressFamily(request.payload[0]))
+    return StateFold(AddressFamily(request.payload[0]))  # where struct inet_diag_req_v2 has it
 
 
 def _summarize_rows(folds: Sequence[StateFold], _files: Sequence[str]) -> dict[str, Any]:
-    counts = {family: [0] * 256 for family in AddressFamily}
-    counts.update((fold.family, fold.counts) for fold in folds)
     listeners = [fold.fullest for fold in folds if fold.fullest is not None]
     return {
-        "states": _by_state(_added(counts.values())),
-        "families": {family: _by_state(counts[family]) for family in AddressFamily},
+        "states": _by_state(_added(fold.counts for fold in folds)),
+        "families": {fold.family: _by_state(fold.counts) for fold in folds},
         "receive_queue_bytes": sum(fold.receive_queue_bytes for fold in folds),
         "transmit_queue_bytes": sum(fold.transmit_queue_bytes for fold in folds),
         "accept_queue_length": sum(fold.accept_length for fold in folds),
