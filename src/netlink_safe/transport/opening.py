@@ -65,6 +65,7 @@ def new_terms(
         choices = ", ".join(get_args(WhenInterrupted))
         raise LocalProtocolError(f"when_interrupted={when_interrupted!r} is none of {choices}")
     deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
+    deadline.resume()
     return Terms(deadline, pool.tally, when_interrupted, distinct)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.statistics import SocketStatistics, Tally
-from netlink_safe.transport.socket import NetlinkSocket
+from netlink_safe.transport.socket import NetlinkSocket, check_not_forked, forks
 
 if TYPE_CHECKING:
     from netlink_safe.transport.namespace import Namespace
@@ -30,6 +30,7 @@ class SocketPool:
         self.namespace = namespace
         self.tally = Tally()
         self.closed = False
+        self._forks = forks()
         self._receive_buffer = receive_buffer
         self._effective_receive_buffer = 0
         self._idle: deque[NetlinkSocket] = deque()
@@ -69,7 +70,8 @@ class SocketPool:
         self.namespace.close()
 
     def check_open(self) -> None:
-        """Raise ClosedError once closed."""
+        """Raise LocalProtocolError in a forked child, ClosedError once closed."""
+        check_not_forked(self._forks)
         if self.closed:
             raise ClosedError("this socket is closed; open a new one")
 

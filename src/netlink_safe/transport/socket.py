@@ -54,6 +54,20 @@ def _count_fork() -> None:
 os.register_at_fork(after_in_child=_count_fork)
 
 
+def forks() -> int:
+    """How many forks lie between this process and the one that imported this."""
+    return _forks
+
+
+def check_not_forked(forks_at_opening: int) -> None:
+    """Raise LocalProtocolError where a parent opened what a child uses."""
+    if forks_at_opening != _forks:
+        raise LocalProtocolError(
+            "this netlink socket was opened before a fork and belongs to the parent, whose "
+            "replies the child would steal; open a new one in the child"
+        )
+
+
 @attrs.frozen(slots=True)
 class Memory:
     """SO_MEMINFO: bytes queued for us, the effective receive buffer, datagrams dropped so far."""
@@ -154,10 +168,6 @@ class NetlinkSocket:
 
     def check_usable(self) -> None:
         """Raise LocalProtocolError in a forked child, ClosedError once closed."""
-        if self._forks != _forks:
-            raise LocalProtocolError(
-                "this netlink socket was opened before a fork and belongs to the parent, whose "
-                "replies the child would steal; open a new one in the child"
-            )
+        check_not_forked(self._forks)
         if self._socket.fileno() < 0:
             raise ClosedError("this netlink socket is closed; open a new one")

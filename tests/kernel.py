@@ -1,0 +1,183 @@
+"""What tests do to the kernel that Python has no call for: namespaces, links, descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWNET: Final = 0x40000000
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 0x40000
+MNT_DETACH: Final = 2
+SIOCSIFFLAGS: Final = 0x8914
+IFF_UP_AND_RUNNING: Final = 0x41
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def unshare(flags: int) -> None:
+    """Give the calling thread namespaces of its own."""
+    _checked(_libc.unshare(flags))
+
+
+def mount(source: str, target: str, kind: str | None, flags: int = 0) -> None:
+    """mount(2)."""
+    _checked(
+        _libc.mount(
+            source.encode(), target.encode(), kind and kind.encode(), ctypes.c_ulong(flags), None
+        )
+    )
+
+
+def become_root_of_a_user_namespace() -> None:
+    """Be root in a user namespace; only a process with a single thread may."""
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"0 {uid} 1"),
+        ("gid_map", f"0 {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def enter_own_namespaces() -> None:
+    """A network namespace with loopback up, and a mount namespace with an empty /run/netns."""
+    unshare(CLONE_NEWNET | CLONE_NEWNS)
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    mount("tmpfs", "/run", "tmpfs")
+    os.mkdir("/run/netns")
+    set_up_loopback()
+
+
+def set_up_loopback() -> None:
+    """Bring lo up in the calling thread's network namespace."""
+    with socket.socket() as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("=16sH22x", b"lo", IFF_UP_AND_RUNNING))
+
+
+@contextlib.contextmanager
+def named_namespace(name: str) -> Iterator[str]:
+    """A network namespace with loopback up, under /run/netns as iproute2 has it."""
+    path = f"/run/netns/{name}"
+    with open(path, "w", encoding="ascii"):
+        pass
+
+    def make() -> None:
+        unshare(CLONE_NEWNET)
+        set_up_loopback()
+        mount("/proc/thread-self/ns/net", path, None, MS_BIND)
+
+    in_thread(make)
+    try:
+        yield path
+    finally:
+        _checked(_libc.umount2(path.encode(), MNT_DETACH))
+        os.unlink(path)
+
+
+def in_namespace(path: str, function: Callable[[], T]) -> T:
+    """Call the function in a thread that has entered the namespace."""
+
+    def inside() -> T:
+        with open(path, encoding="ascii") as file:
+            _checked(_libc.setns(file.fileno(), CLONE_NEWNET))
+        return function()
+
+    return in_thread(inside)
+
+
+def in_thread(function: Callable[[], T]) -> T:
+    """Call the function in a thread of its own."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(function())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def in_child(function: Callable[[], object]) -> str:
+    """Fork, call the function in the child, and return the text of what it returned or raised."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            text = str(function())
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+        os.write(writing, text.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+def drop_all_rights() -> None:
+    """Give up every capability of the calling process, for good."""
+    version_3 = struct.pack("=II", 0x20080522, 0)
+    _checked(_libc.capset(version_3, bytes(24)))
+
+
+def run_python(program: str, seconds: float) -> int:
+    """Run a program in an interpreter of its own, under a bound; return its exit status."""
+    return subprocess.run([sys.executable, "-c", program], timeout=seconds, check=False).returncode
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Let others run until something is so; it must be so in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        os.sched_yield()
+
+
+def descriptors() -> set[tuple[int, str]]:
+    """What this process has open, less what an event loop or pytest itself may keep."""
+    gc.collect()
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # listdir's own
+            found.add((int(name), os.readlink(f"/proc/self/fd/{name}")))
+    return found
+
+
+def threads() -> int:
+    """How many threads this process has."""
+    return len(os.listdir("/proc/self/task"))

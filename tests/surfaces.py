@@ -1,0 +1,132 @@
+"""The same test on trio, asyncio and blocking: one body, written async, run on each surface."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+
+import anyio
+import attrs
+import pytest
+
+import netlink_safe
+from netlink_safe import blocking
+from netlink_safe.collectors import tcpstat
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from netlink_safe.protocol.request import Request
+    from netlink_safe.protocol.statistics import SocketStatistics
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Awaited(Generic[T]):
+    """A blocking dump, seen as an async one."""
+
+    def __init__(self, dump: blocking.Dump[T]) -> None:
+        self._dump = dump
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return next(self._dump)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        self._dump.close()
+
+
+class AwaitedSockDiag:
+    """A blocking SockDiag, seen as an async one."""
+
+    def __init__(self, diag: blocking.SockDiag) -> None:
+        self._diag = diag
+        self._pool = diag._pool
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._diag.close()
+
+    async def aclose(self) -> None:
+        self._diag.close()
+
+    def dump(self, *arguments: Any, **options: Any) -> Awaited[Any]:
+        return Awaited(self._diag.dump(*arguments, **options))
+
+    async def request(self, request: Request[T], **options: Any) -> T:
+        return self._diag.request(request, **options)
+
+    async def fold(self, *arguments: Any, **options: Any) -> list[Any]:
+        return self._diag.fold(*arguments, **options)
+
+    async def read_proc_net(self, *names: str, **options: Any) -> list[str]:
+        return self._diag.read_proc_net(*names, **options)
+
+    def statistics(self) -> SocketStatistics:
+        return self._diag.statistics()
+
+
+async def _collect_blocking(**options: Any) -> tcpstat.TcpStats:
+    return tcpstat.collect_blocking(**options)
+
+
+@attrs.frozen
+class Surface:
+    """Where a test runs."""
+
+    name: str
+    backend: str
+    open_sock_diag: Callable[..., Any]
+    collect: Callable[..., Awaitable[tcpstat.TcpStats]]
+
+
+SURFACES: Final = (
+    Surface("trio", "trio", netlink_safe.open_sock_diag, tcpstat.collect),
+    Surface("asyncio", "asyncio", netlink_safe.open_sock_diag, tcpstat.collect),
+    Surface(
+        "blocking",
+        "asyncio",
+        lambda **options: AwaitedSockDiag(blocking.open_sock_diag(**options)),
+        _collect_blocking,
+    ),
+)
+ASYNC_SURFACES: Final = SURFACES[:2]
+
+
+def on_surfaces(
+    surfaces: tuple[Surface, ...] = SURFACES,
+) -> Callable[[Callable[Concatenate[Surface, P], Awaitable[None]]], Callable[..., None]]:
+    """Run an async test once on each surface; its first parameter is ``surface``."""
+
+    def decorate(test: Callable[Concatenate[Surface, P], Awaitable[None]]) -> Callable[..., None]:
+        @pytest.mark.parametrize("surface", surfaces, ids=lambda surface: surface.name)
+        @functools.wraps(test)
+        def run(surface: Surface, *arguments: P.args, **options: P.kwargs) -> None:
+            anyio.run(
+                functools.partial(test, surface, *arguments, **options), backend=surface.backend
+            )
+
+        return run
+
+    return decorate
+
+
+on_every_surface = on_surfaces()
+
+
+@contextlib.contextmanager
+def taking_at_most(seconds: float) -> Iterator[None]:
+    """The body ends within so many seconds: a bound far above what it needs, not a timing."""
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < seconds
