@@ -40,7 +40,7 @@ def every_state(family: socket.AddressFamily) -> Iterator[dict[str, int]]:
         yield world.counts
 
 
-def _until(sock: socket.socket, state: int) -> None:
+def until(sock: socket.socket, state: int) -> None:
     """Let the packets that are on their way arrive: an ack may be delayed by 40 ms."""
     for _ in range(1_000_000):
         if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == state:
@@ -90,14 +90,14 @@ class _World:
         """One end closes, the other hears it and leaves it at that."""
         client, _ = self._pair()
         client.shutdown(socket.SHUT_WR)
-        _until(client, FIN_WAIT2)
+        until(client, FIN_WAIT2)
         self._count(fin_wait2=1, close_wait=1)
 
     def time_wait(self) -> None:
         """Both ends close, one after the other."""
         client, server = self._pair()
         client.shutdown(socket.SHUT_WR)
-        _until(client, FIN_WAIT2)
+        until(client, FIN_WAIT2)
         client.close()
         server.close()
         self._count(time_wait=1)
@@ -106,7 +106,7 @@ class _World:
         """The end that closes last is not heard by the one that closed first."""
         client, server = self._pair()
         client.shutdown(socket.SHUT_WR)
-        _until(client, FIN_WAIT2)
+        until(client, FIN_WAIT2)
         faults.attach(client, faults.DEAF)
         server.shutdown(socket.SHUT_WR)
         self._count(fin_wait2=1, last_ack=1)
@@ -117,7 +117,7 @@ class _World:
         faults.attach(server, faults.DEAF)
         client.shutdown(socket.SHUT_WR)
         server.shutdown(socket.SHUT_WR)
-        _until(client, CLOSING)
+        until(client, CLOSING)
         self._count(closing=1, fin_wait1=1)
 
     def _listen(self, backlog: int) -> socket.socket:

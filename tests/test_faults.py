@@ -112,8 +112,8 @@ async def test_a_second_attempt_on_a_fresh_socket_saves_the_call(
     surface: Surface, many: int
 ) -> None:
     """An attempt is given up while there is time for another."""
-    async with fresh(surface.open_sock_diag(timeout=5)) as diag:
-        with faults.filtered(faults.DEAF, sockets=1), taking_at_most(4.5):
+    async with fresh(surface.open_sock_diag(timeout=1)) as diag:
+        with faults.filtered(faults.DEAF, sockets=1), taking_at_most(0.95):
             assert await count(diag) == many
         assert diag.statistics().retries == 1
 

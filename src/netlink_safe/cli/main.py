@@ -45,12 +45,14 @@ def _run() -> int:
     from netlink_safe.errors import NetlinkError, NetlinkTimeout
 
     try:
-        result = _group().main(prog_name="netlink-safe", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        # Not click's main(), which ends with a line and a status of its own on Ctrl-C and on a
+        # closed pipe.
+        group = _group()
+        with group.make_context("netlink-safe", sys.argv[1:]) as context:
+            group.invoke(context)
+        return 0
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.Abort:
-        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code
