@@ -129,7 +129,13 @@ def filtered(program: list[Instruction], sockets: int | None = None) -> Iterator
         yield
 
 
+def spoof_or_miss(port_id: int, data: bytes) -> None:
+    """The same to somebody who may be gone, or whose queue may be full."""
+    with contextlib.suppress(ConnectionRefusedError, BlockingIOError):
+        spoof(port_id, data)
+
+
 def spoof(port_id: int, data: bytes) -> None:
     """Send a datagram to somebody's sock_diag socket, as a privileged stranger may."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as stranger:
-        stranger.sendto(data, (port_id, 0))
+        stranger.sendto(data, socket.MSG_DONTWAIT, (port_id, 0))

@@ -64,7 +64,9 @@ def test_json_is_one_document() -> None:
 
 def test_counters_has_no_columns_for_what_it_cannot_know() -> None:
     """Totals only, and no queues."""
-    lines = run("tcpstat", "--method", "counters").stdout.splitlines()
+    ended = run("tcpstat", "--method", "counters")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
     assert lines[2].split() == ["STATE", "TOTAL"]
     assert lines[-1].startswith("CLOSING")
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netlink_safe.errors import DecodeError
+from netlink_safe.errors import DecodeError, ExtendedAck
 from netlink_safe.wire import constants
-from netlink_safe.wire.ack import Ack, ExtendedAck, parse_done, parse_error
+from netlink_safe.wire.ack import Ack, parse_done, parse_error
 from netlink_safe.wire.attributes import (
     LARGEST,
     build_attribute,

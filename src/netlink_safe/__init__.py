@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from netlink_safe.errors import ClosedError as ClosedError
     from netlink_safe.errors import DecodeError as DecodeError
     from netlink_safe.errors import DumpInterrupted as DumpInterrupted
+    from netlink_safe.errors import ExtendedAck as ExtendedAck
     from netlink_safe.errors import InconsistentError as InconsistentError
     from netlink_safe.errors import KernelError as KernelError
     from netlink_safe.errors import LocalProtocolError as LocalProtocolError
@@ -60,6 +61,7 @@ _HOMES = {
         "ClosedError",
         "DecodeError",
         "DumpInterrupted",
+        "ExtendedAck",
         "InconsistentError",
         "KernelError",
         "LocalProtocolError",

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from netlink_safe.wire.ack import ExtendedAck
+import attrs
 
 
 class NetlinkError(Exception):
@@ -47,6 +46,31 @@ class DecodeError(RemoteProtocolError):
     def __str__(self) -> str:
         where = f" in attribute {'.'.join(map(str, self.path))}" if self.path else ""
         return f"{self.reason} at byte {self.offset} of the datagram{where}"
+
+
+@attrs.frozen(slots=True)
+class ExtendedAck:
+    """What the kernel adds to an errno (Linux 4.12 and newer; each part only where it was given).
+
+    ``message`` is for people; ``offset`` is where in the request the attribute meant starts;
+    ``policy`` is the attribute policy as bytes; ``missing_type`` and ``missing_nest`` name an
+    attribute that should have been there and the offset of the nest it belongs in.
+    """
+
+    message: str | None = None
+    offset: int | None = None
+    cookie: bytes | None = None
+    policy: bytes | None = None
+    missing_type: int | None = None
+    missing_nest: int | None = None
+
+    def __str__(self) -> str:
+        parts = [self.message or ""]
+        if self.offset is not None:
+            parts.append(f"at byte {self.offset} of the request")
+        if self.missing_type is not None:
+            parts.append(f"attribute {self.missing_type} is missing")
+        return ", ".join(filter(None, parts)) or "(no text)"
 
 
 class KernelError(NetlinkError, OSError):

@@ -48,8 +48,8 @@ class _Burst:
         self._wakeup = wakeup
         self._lock = threading.Lock()
         self._abandoned = False
+        self._done = False
         self.started = False
-        self.done = False
         self.yielded: list[Wait | list[Any]] = []
         self.ended = False
         self.result: Any = None
@@ -75,17 +75,22 @@ class _Burst:
         except BaseException as error:
             self.error = error
         with self._lock:
-            self.done = True
+            self._done = True
             if not self._abandoned:
                 os.eventfd_write(self._wakeup, 1)
                 return
         self._steps.close()
 
+    def done(self) -> bool:
+        """Whether it has ended, and so whether the wakeup has been written."""
+        with self._lock:
+            return self._done
+
     def abandon(self) -> None:
         """In the caller: whoever has the operation now closes it."""
         with self._lock:
             self._abandoned = True
-            if self.started and not self.done:
+            if self.started and not self._done:
                 return
         self._steps.close()
 
@@ -147,7 +152,7 @@ def offload(
     try:
         while True:
             workers.submit(burst)
-            while not burst.done:
+            while not burst.done():
                 left = terms.deadline.timeout - terms.deadline.spent() + GRACE_SECONDS
                 if left <= 0:
                     raise _held_up(terms, burst)

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from netlink_safe.errors import DecodeError
+from netlink_safe.errors import DecodeError, ExtendedAck
 from netlink_safe.wire.attributes import iterate_attributes
 from netlink_safe.wire.constants import (
     NLM_F_ACK_TLVS,
@@ -30,31 +30,6 @@ from netlink_safe.wire.header import HEADER, Message, align
 
 _ERRNO: Final = struct.Struct("=i")
 _U32: Final = struct.Struct("=I")
-
-
-@attrs.frozen(slots=True)
-class ExtendedAck:
-    """What the kernel adds to an errno (Linux 4.12 and newer; each part only where it was given).
-
-    ``message`` is for people; ``offset`` is where in the request the attribute meant starts;
-    ``policy`` is the attribute policy as bytes; ``missing_type`` and ``missing_nest`` name an
-    attribute that should have been there and the offset of the nest it belongs in.
-    """
-
-    message: str | None = None
-    offset: int | None = None
-    cookie: bytes | None = None
-    policy: bytes | None = None
-    missing_type: int | None = None
-    missing_nest: int | None = None
-
-    def __str__(self) -> str:
-        parts = [self.message or ""]
-        if self.offset is not None:
-            parts.append(f"at byte {self.offset} of the request")
-        if self.missing_type is not None:
-            parts.append(f"attribute {self.missing_type} is missing")
-        return ", ".join(filter(None, parts)) or "(no text)"
 
 
 @attrs.frozen(slots=True)

@@ -1,0 +1,63 @@
+"""The README is what a newcomer pastes: its commands and its code are run."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_two_one_line_blocks_are_the_two_commands() -> None:
+    """One installs and runs the command, one installs and runs the tests."""
+    one_liners = [text.strip() for _, text in BLOCKS if text.count("\n") == 1]
+    assert one_liners[0].endswith(".venv/bin/netlink-safe tcpstat")
+    assert "&& .venv/bin/pytest " in one_liners[1]
+    for command in one_liners[:2]:
+        assert shlex.split(command)[:4] == ["python3", "-m", "venv", ".venv"]
+
+
+@pytest.mark.parametrize("number", range(sum(kind == "python" for kind, _ in BLOCKS)))
+def test_the_code_runs_as_pasted(number: int) -> None:
+    """Each Python block is a program of its own."""
+    code = [text for kind, text in BLOCKS if kind == "python"][number]
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_documents_that_it_names_are_there() -> None:
+    """No link of the repository's own leads nowhere."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_the_examples_can_be_imported_and_say_what_they_are_for(example: str) -> None:
+    """Importing one does nothing; its first line says what it shows."""
+    program = (
+        f"import runpy; print(runpy.run_path({str(ROOT / 'examples' / example)!r})['__doc__'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert ended.stdout.strip().endswith(".")
