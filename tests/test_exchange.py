@@ -46,10 +46,12 @@ class Conversation:
         self.exchange = Exchange(self.request, SEQUENCE, PORT_ID, self.rejected)
 
     def receive(self, data: bytes) -> None:
-        def read(data: bytes, offset: int, key: int, strides: Strides) -> int:
-            return self.request.read(data, offset, key, strides, self.rows)
+        def read(data: bytes, offset: int, strides: Strides) -> int:
+            return self.request.read(data, offset, strides, rows)
 
+        rows: list[TcpSocket] = []
         self.exchange.receive(data, read)
+        self.rows += rows  # after an error, no row of its datagram is handed out
 
 
 def test_a_dump_asks_for_no_ack_and_a_request_does() -> None:

@@ -48,6 +48,12 @@ def many() -> Iterator[int]:
         yield 401
 
 
+@pytest.fixture(autouse=True)
+def _one_datagram_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rows gather in a worker: what is half-way for the consumer is half-way for the kernel."""
+    monkeypatch.setattr(workers, "SLICE_SECONDS", 0)
+
+
 @contextlib.asynccontextmanager
 async def fresh(diag: Any) -> AsyncIterator[Any]:
     """Without the kernel socket from its opening, so that the first verb opens one."""
@@ -222,11 +228,8 @@ async def test_a_truncated_datagram_is_an_error_and_never_a_short_reply(
 
 
 @on_every_surface
-async def test_enobufs_during_a_dump_is_an_overrun_with_its_drops(
-    surface: Surface, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_enobufs_during_a_dump_is_an_overrun_with_its_drops(surface: Surface) -> None:
     """Multicasts that do not fit set ENOBUFS on the dumping socket: rows handed out, no retry."""
-    monkeypatch.setattr(workers, "SLICE_SECONDS", 0)  # one datagram at a time
     with connections(200) as held:
         async with fresh(surface.open_sock_diag(receive_buffer=32 * 1024)) as diag:
             with faults.on_open(join_destroy_group):

@@ -366,9 +366,9 @@ async def test_rows_agree_with_pyroute2(surface: Surface, family: str) -> None:
 def _reading_twice(request: Request[TcpSocket]) -> RowReader[TcpSocket]:
     """A reader that sees every row double, as a walk of a busy table may."""
 
-    def read(data: bytes, offset: int, key: int, strides: Strides, rows: list[TcpSocket]) -> int:
-        request.read(data, offset, key, strides, rows)
-        return request.read(data, offset, key, strides, rows)
+    def read(data: bytes, offset: int, strides: Strides, rows: list[TcpSocket]) -> int:
+        request.read(data, offset, strides, rows)
+        return request.read(data, offset, strides, rows)
 
     return read
 

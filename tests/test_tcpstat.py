@@ -18,7 +18,7 @@ import tcp_states
 from netlink_safe.collectors import tcpstat
 from netlink_safe.collectors.tcp_fold import Listener, StateFold
 from netlink_safe.families.inet_diag import AddressFamily
-from netlink_safe.wire.header import Strides, build_message, reply_key
+from netlink_safe.wire.header import Strides, build_message
 from surfaces import Surface, on_every_surface
 from test_tcp_sockets import FAMILIES
 
@@ -207,7 +207,7 @@ def test_a_state_that_nobody_knows_is_counted_under_its_number() -> None:
     """A newer kernel's state is neither lost nor taken for another."""
     row = build_message(20, 2, 5, 6, bytes([2, 200]) + bytes(70))
     fold = StateFold(AddressFamily.INET)
-    assert fold.read(row * 3, 0, reply_key(5, 6), Strides(20, 88)) == 3 * len(row)
+    assert fold.read(row * 3, 0, Strides(20, 88, 5, 6)) == 3 * len(row)
     [stats] = [tcpstat._summarize_rows([fold], [])]
     assert stats["states"][nls.TcpState(200)] == 3
     assert tcpstat._named(stats["states"])["state_200"] == 3
@@ -217,7 +217,7 @@ def test_a_fold_refuses_a_row_that_ends_past_its_datagram() -> None:
     """Enough of the row is there to be counted, and still it is not whole."""
     row = build_message(20, 2, 5, 6, bytes([2, 1]) + bytes(106))
     with pytest.raises(nls.DecodeError, match="past the datagram's end") as caught:
-        StateFold(AddressFamily.INET).read((row * 2)[:-1], 0, reply_key(5, 6), Strides(20, 88))
+        StateFold(AddressFamily.INET).read((row * 2)[:-1], 0, Strides(20, 88, 5, 6))
     assert caught.value.offset == len(row)
 
 
@@ -225,7 +225,7 @@ def test_a_fold_leaves_what_is_no_row_to_the_engine() -> None:
     """It stops at the first message that is too short to be one, and counts what came before."""
     row = build_message(20, 2, 5, 6, bytes([2, 1]) + bytes(106))
     fold = StateFold(AddressFamily.INET)
-    assert fold.read(row + row[:60], 0, reply_key(5, 6), Strides(20, 88)) == len(row)
+    assert fold.read(row + row[:60], 0, Strides(20, 88, 5, 6)) == len(row)
     assert fold.counts[1] == 1
 
 

@@ -24,7 +24,6 @@ from netlink_safe.wire.header import (
     align,
     build_message,
     parse_message,
-    reply_key,
     row_offsets,
 )
 
@@ -202,7 +201,7 @@ def _rows(*lengths: int, type_: int = 20, flags: int = 2) -> bytes:
 def test_rows_of_any_lengths_are_walked_exactly(lengths: list[int]) -> None:
     """The table of strides gives the same places as adding up the lengths."""
     data = _rows(*lengths) + build_message(3, 2, 7, 8, bytes(4))
-    starts, end = row_offsets(data, 0, reply_key(7, 8), Strides(20, 88))
+    starts, end = row_offsets(data, 0, Strides(20, 88, 7, 8))
     assert starts == [sum(lengths[:i]) for i in range(len(lengths))]
     assert end == sum(lengths)
 
@@ -221,7 +220,7 @@ def test_rows_of_any_lengths_are_walked_exactly(lengths: list[int]) -> None:
 def test_a_stretch_ends_at_the_first_message_that_is_no_row_of_it(stranger: bytes) -> None:
     """Another sequence, port ID or type, or too short a row, is left to the engine."""
     data = _rows(88, 124) + stranger
-    starts, end = row_offsets(data, 0, reply_key(7, 8), Strides(20, 88))
+    starts, end = row_offsets(data, 0, Strides(20, 88, 7, 8))
     assert (starts, end) == ([0, 88], 212)
 
 
@@ -229,23 +228,23 @@ def test_a_row_that_claims_more_than_its_datagram_is_an_error() -> None:
     """The last row of a stretch is held to the datagram's end."""
     data = _rows(88, 124)[:-4]
     with pytest.raises(DecodeError, match="past the datagram's end") as caught:
-        row_offsets(data, 0, reply_key(7, 8), Strides(20, 88))
+        row_offsets(data, 0, Strides(20, 88, 7, 8))
     assert caught.value.offset == 88
 
 
 def test_a_last_row_without_its_padding_is_whole() -> None:
     """Padding is between messages; behind the last one it may be missing."""
     data = _rows(88) + _rows(90)
-    starts, end = row_offsets(data, 0, reply_key(7, 8), Strides(20, 88))
+    starts, end = row_offsets(data, 0, Strides(20, 88, 7, 8))
     assert starts == [0, 88]
     assert end == align(len(data))
 
 
 def test_strides_remember_that_a_row_said_interrupted() -> None:
     """NLM_F_DUMP_INTR on any row counts for the whole dump, and the row is a row all the same."""
-    strides = Strides(20, 88)
-    row_offsets(_rows(88), 0, reply_key(7, 8), strides)
+    strides = Strides(20, 88, 7, 8)
+    row_offsets(_rows(88), 0, strides)
     assert not strides.interrupted
-    starts, _ = row_offsets(_rows(88, flags=0x12), 0, reply_key(7, 8), strides)
+    starts, _ = row_offsets(_rows(88, flags=0x12), 0, strides)
     assert starts == [0]
     assert strides.interrupted

@@ -18,7 +18,7 @@ from netlink_safe.transport.socket import NetlinkSocket
 from netlink_safe.transport.steps import RowFold, Steps, Terms, Wait, ask, fold
 from netlink_safe.transport.workers import offload
 from netlink_safe.wire.datagram import Datagram
-from netlink_safe.wire.header import Message, Strides, parse_message, reply_key, row_offsets
+from netlink_safe.wire.header import Message, Strides, parse_message, row_offsets
 
 __all__ = [
     "TRANSITIONS",
@@ -44,6 +44,5 @@ __all__ = [
     "offload",
     "parse_message",
     "reject_reply",
-    "reply_key",
     "row_offsets",
 ]

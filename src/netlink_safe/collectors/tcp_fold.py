@@ -1,7 +1,7 @@
 """Rows of TCP sockets made into counts, a stretch at a time, without keeping one.
 
 The loop of StateFold is where a collector spends its time: a row costs one unpack of what is
-needed, one comparison, one look-up of its stride and one count.
+needed, one look-up of its stride and one count.
 
 May call ``families``, ``wire`` and ``errors``.
 """
@@ -21,8 +21,8 @@ from netlink_safe.wire.header import row_offsets
 if TYPE_CHECKING:
     from netlink_safe.wire.header import Strides
 
-#: Head, key, state, and the two queues as one number, which is zero for most sockets.
-_FIELDS: Final = struct.Struct("=QQxB54xQ")
+#: Header, state, and the two queues as one number, which is zero for most sockets.
+_FIELDS: Final = struct.Struct("=16sxB54xQ")
 _QUEUES: Final = struct.Struct("=Q")
 _QUEUE: Final = struct.Struct("=II")
 _TIMER_OFFSET: Final = STATE_OFFSET + 1
@@ -56,7 +56,7 @@ class StateFold:
         self.accept_limit = 0
         self.fullest: Listener | None = None
 
-    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int:
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""
         first = offset
         end = len(data)
@@ -64,15 +64,15 @@ class StateFold:
         unpack = _FIELDS.unpack_from
         counts = self.counts
         while offset <= last:
-            head, found, state, queues = unpack(data, offset)
-            if found != key or not (stride := strides[head]):
+            header, state, queues = unpack(data, offset)
+            if not (stride := strides[header]):
                 break
             counts[state] += 1
             if queues:
                 self._queued(data, offset, state, queues)
             offset += stride
         if offset > end:
-            check_stretch(data, first, key, strides)
+            check_stretch(data, first, strides)
         return offset
 
     def _queued(self, data: bytes, offset: int, state: int, queues: int) -> None:
@@ -102,9 +102,9 @@ class RareFold:
         self.counts = [0] * 256
         self.remainders = 0
 
-    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int:
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""
-        starts, end = row_offsets(data, offset, key, strides)
+        starts, end = row_offsets(data, offset, strides)
         for start in starts:
             self.counts[data[start + STATE_OFFSET]] += 1
             self.remainders += data[start + _TIMER_OFFSET] == Timer.TIME_WAIT

@@ -21,7 +21,7 @@ from netlink_safe.families.inet_diag import (
 from netlink_safe.families.inet_socket import ROW_MINIMUM, BoundInactiveTcpSocket, TcpSocket
 from netlink_safe.protocol.request import Request, RowReader
 from netlink_safe.wire.constants import NLM_F_DUMP
-from netlink_safe.wire.header import HEAD_AND_KEY, Strides, row_offsets
+from netlink_safe.wire.header import HEADER, Strides, row_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,36 +155,30 @@ def _walks_for_little(states: frozenset[TcpState]) -> bool:
 
 
 def _reader(row_type: type[TcpSocket]) -> RowReader[TcpSocket]:
-    unpack = HEAD_AND_KEY.unpack_from
     new = row_type.__new__
 
-    def read(data: bytes, offset: int, key: int, strides: Strides, rows: list[TcpSocket]) -> int:
+    def read(data: bytes, offset: int, strides: Strides, rows: list[TcpSocket]) -> int:
         first = offset
-        end = len(data)
-        last = end - ROW_MINIMUM
         append = rows.append
-        while offset <= last:
-            head, found = unpack(data, offset)
-            if found != key or not (stride := strides[head]):
-                break
+        while stride := strides[data[offset : offset + HEADER.size]]:
             row = new(row_type)
             row._data = data
             row._start = offset
             append(row)
             offset += stride
-        if offset > end:
-            check_stretch(data, first, key, strides)
+        if offset > len(data):
+            check_stretch(data, first, strides)
         return offset
 
     return read
 
 
-def check_stretch(data: bytes, first: int, key: int, strides: Strides) -> None:
+def check_stretch(data: bytes, first: int, strides: Strides) -> None:
     """Raise DecodeError for the row that ends past its datagram, if one does.
 
     Padding that is missing behind the last row is no fault.
     """
-    row_offsets(data, first, key, strides)
+    row_offsets(data, first, strides)
 
 
 def _members(

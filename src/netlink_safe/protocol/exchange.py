@@ -31,7 +31,7 @@ from netlink_safe.wire.constants import (
     NLMSG_NOOP,
     NLMSG_OVERRUN,
 )
-from netlink_safe.wire.header import Strides, build_message, parse_message, reply_key
+from netlink_safe.wire.header import Strides, build_message, parse_message
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -93,8 +93,7 @@ class Exchange:
         self._sequence = sequence
         self._port_id = port_id
         self._rejected = rejected
-        self._key = reply_key(sequence, port_id)
-        self._strides = Strides(request.row_type, request.row_minimum)
+        self._strides = Strides(request.row_type, request.row_minimum, sequence, port_id)
         self._transitions = TRANSITIONS[request.is_dump]
         self._done_interrupted = False
         self.state = State.WAITING
@@ -140,7 +139,7 @@ class Exchange:
                 if message.end - message.start < self._request.row_minimum:
                     raise DecodeError("a row shorter than its fixed part", offset)
                 self._follow(Event.ROW)
-                offset = read(data, offset, self._key, self._strides)
+                offset = read(data, offset, self._strides)
                 continue
             else:
                 self._control(data, message)

@@ -15,12 +15,12 @@ from netlink_safe.wire.header import Strides
 
 Row = TypeVar("Row")
 
-#: Reads a stretch of rows: (datagram, offset of the first, the reply's key, its strides) to the
-#: offset of the first message that is none of them.  The engine has looked at the first one.
-Reader: TypeAlias = Callable[[bytes, int, int, Strides], int]
+#: Reads a stretch of rows: (datagram, offset of the first, the reply's strides) to the offset of
+#: the first message that is none of them.  The engine has looked at the first one.
+Reader: TypeAlias = Callable[[bytes, int, Strides], int]
 
 #: The same, with the list that the decoded rows are appended to.
-RowReader: TypeAlias = Callable[[bytes, int, int, Strides, list[Row]], int]
+RowReader: TypeAlias = Callable[[bytes, int, Strides, list[Row]], int]
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import socket
 import struct
+import sys
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -105,7 +105,7 @@ class NetlinkSocket:
             self._socket.close()
             raise
         self._receive_size = receive_size
-        self._sequence = secrets.randbits(32)
+        self._sequence = int.from_bytes(os.urandom(4), sys.byteorder)
         self._forks = _forks
 
     def fileno(self) -> int:

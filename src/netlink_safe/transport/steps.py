@@ -69,7 +69,7 @@ Steps: TypeAlias = Generator[Wait | list[Row], None, Result]
 class RowFold(Protocol):
     """What makes something of rows without keeping them; each attempt starts with a new one."""
 
-    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int:
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; see ``protocol.request.Reader``."""
 
 
@@ -127,7 +127,7 @@ class _Collector(Protocol):
 
     handed_out: bool
 
-    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int: ...
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int: ...
 
     def take(self) -> list[Any]: ...
 
@@ -145,8 +145,8 @@ class _Rows(Generic[Row]):
             raise LocalProtocolError(f"nothing tells the rows of {request.name} apart")
         self._seen: set[Hashable] = set()
 
-    def read(self, data: bytes, offset: int, key: int, strides: Strides, /) -> int:
-        return self._read(data, offset, key, strides, self._rows)
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
+        return self._read(data, offset, strides, self._rows)
 
     def take(self) -> list[Row]:
         rows, self._rows = self._rows, []

@@ -3,8 +3,8 @@
 A message to the kernel is handled inside ``sendmsg``, and each receive of a dump builds its next
 chunk; both may walk a large table, wait for rtnl_lock or load a module, and MSG_DONTWAIT bounds
 neither (``net/netlink/af_netlink.c``: netlink_unicast_kernel, netlink_dump).  ``offload`` makes
-an operation's steps in a thread, a millisecond's worth at a time, and waits for the thread as one
-waits for a socket: on a descriptor, an eventfd.
+an operation's steps in a thread, a few milliseconds' worth of rows at a time, and waits for the
+thread as one waits for a socket: on a descriptor, an eventfd.
 
 The thread owns the operation while it works on it.  A caller that gives up leaves at once; the
 thread closes the operation, and so its socket, when the kernel lets it go.  Threads are daemons:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 64
 IDLE_SECONDS: Final = 10.0
-SLICE_SECONDS: Final = 0.001
+#: How long rows may gather before they are handed over: each time costs a way there and back.
+SLICE_SECONDS: Final = 0.004
 #: The steps know the deadline, and have more to say about it than that a thread is late.
 GRACE_SECONDS: Final = 0.05
 
@@ -56,7 +57,7 @@ class _Burst:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """In the worker: make steps until one waits, the time slice is over, or the end."""
+        """In the worker: make steps until one waits, rows have gathered, or the end."""
         with self._lock:
             if self._abandoned:
                 return
@@ -67,7 +68,9 @@ class _Burst:
                 step = next(self._steps)
                 if step:  # an empty list of rows says nothing
                     self.yielded.append(step)
-                if isinstance(step, Wait) or time.monotonic() >= until:
+                if isinstance(step, Wait) or self._abandoned:
+                    break
+                if self.yielded and time.monotonic() >= until:
                     break
         except StopIteration as stop:
             self.ended = True

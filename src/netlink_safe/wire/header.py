@@ -1,9 +1,8 @@
-"""The message header, struct nlmsghdr, and the heads that the rows of one reply share.
+"""The message header, struct nlmsghdr, and how far it is from one row of a reply to the next.
 
-A reply may hold 100,000 messages, and in each of them the 16 bytes of header are compared as two
-numbers: the *head* (length, type and flags) and the *key* (sequence and port ID).  The key is the
-same in a whole reply, and a head is looked up in a small table that holds its stride, so that a row
-costs one unpack, one comparison and one look-up.
+A reply may hold 100,000 messages whose 16 bytes of header are nearly all the same.  So a header is
+judged once, when it is first seen, and then looked up as it stands: a row costs one look-up, and
+still each proves where the next one begins.
 
 May call ``errors`` and ``wire.constants``.
 """
@@ -19,11 +18,6 @@ from netlink_safe.errors import DecodeError
 from netlink_safe.wire.constants import NLM_F_DUMP_INTR
 
 HEADER: Final = struct.Struct("=IHHII")
-HEAD_AND_KEY: Final = struct.Struct("=QQ")
-_HEAD: Final = struct.Struct("=Q")
-_HEAD_FIELDS: Final = struct.Struct("=IHH")
-_KEY: Final = struct.Struct("=Q")
-_KEY_FIELDS: Final = struct.Struct("=II")
 
 
 @attrs.frozen(slots=True)
@@ -70,45 +64,39 @@ def parse_message(data: bytes, offset: int) -> Message:
     return Message(type_, flags, sequence, port_id, offset, offset + length)
 
 
-def reply_key(sequence: int, port_id: int) -> int:
-    """The key that every message of a reply carries, as HEAD_AND_KEY reads it."""
-    return int(_KEY.unpack(_KEY_FIELDS.pack(sequence, port_id))[0])
+class Strides(dict[bytes, int]):
+    """Header to stride: how far it is from a row with this header to the next message.
 
-
-class Strides(dict[int, int]):
-    """Head to stride: how far it is from a row with this head to the next message.
-
-    0 means that a message with this head is no row of this reply.  A head is judged once, when it
-    is first seen; at most 65,536 lengths can be, and a reply has two or three.
+    0 stands for every header that is not of a row of this reply, by its type, its sequence, its
+    port ID or a length below the fixed part of a row; those are not kept.
     ``interrupted`` is set once a row says NLM_F_DUMP_INTR.
     """
 
-    def __init__(self, row_type: int, row_minimum: int) -> None:
+    def __init__(self, row_type: int, row_minimum: int, sequence: int, port_id: int) -> None:
         super().__init__()
-        self._row_type = row_type
         self._row_minimum = row_minimum
+        self._expected = (row_type, sequence, port_id)
         self.interrupted = False
 
-    def __missing__(self, head: int) -> int:
-        length, type_, flags = _HEAD_FIELDS.unpack(_HEAD.pack(head))
-        is_row = type_ == self._row_type and length >= self._row_minimum
-        if is_row and flags & NLM_F_DUMP_INTR:
+    def __missing__(self, header: bytes) -> int:
+        if len(header) < HEADER.size:
+            return 0
+        length, type_, flags, sequence, port_id = HEADER.unpack(header)
+        if (type_, sequence, port_id) != self._expected or length < self._row_minimum:
+            return 0
+        if flags & NLM_F_DUMP_INTR:
             self.interrupted = True
-        self[head] = stride = align(length) if is_row else 0
+        self[header] = stride = align(length)
         return stride
 
 
-def row_offsets(data: bytes, offset: int, key: int, strides: Strides) -> tuple[list[int], int]:
+def row_offsets(data: bytes, offset: int, strides: Strides) -> tuple[list[int], int]:
     """Where each row of a stretch starts, and the offset of the first message that is none.
 
     Raises DecodeError for a row that ends past the datagram.
     """
     offsets: list[int] = []
-    last = len(data) - HEADER.size
-    while offset <= last:
-        head, found = HEAD_AND_KEY.unpack_from(data, offset)
-        if found != key or not (stride := strides[head]):
-            break
+    while stride := strides[data[offset : offset + HEADER.size]]:
         if offset + stride > len(data):
             parse_message(data, offset)
         offsets.append(offset)
