@@ -74,7 +74,7 @@ async def _request(diag: Any) -> None:
 
 
 async def _fold(diag: Any) -> None:
-    await diag.fold(nls.tcp_sockets(), lambda _: RareFold())
+    await diag.fold(nls.tcp_sockets(), RareFold)
 
 
 async def _read_proc_net(diag: Any) -> None:

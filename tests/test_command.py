@@ -106,7 +106,7 @@ def test_a_timeout_has_a_status_of_its_own() -> None:
         check=False,
     )
     assert ended.returncode == 124
-    assert ended.stderr.startswith("netlink-safe: no end to the reply to the dump of inet TCP")
+    assert ended.stderr.startswith("netlink-safe: no end to the reply to the dump of TCP sockets")
     assert ended.stderr.count("\n") == 1
 
 

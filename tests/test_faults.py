@@ -143,7 +143,7 @@ async def test_a_fold_of_a_dying_dump_starts_again_from_zero(surface: Surface, m
     with faults.filtered(faults.DYING, sockets=1):
         stats = await surface.collect(timeout=2)
     assert stats.states[nls.TcpState.ESTABLISHED] == many - 1
-    assert stats.socket.attempts == 3
+    assert stats.socket.attempts == 2
     assert stats.socket.retries == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import socket
@@ -16,6 +17,7 @@ import pytest
 import netlink_safe as nls
 import oracles
 import tcp_states
+from netlink_safe.collectors.tcp_fold import RareFold
 from netlink_safe.families.inet_diag import SOCK_DIAG_BY_FAMILY, Timer
 from netlink_safe.families.inet_socket import ROW_MINIMUM, TcpSocket
 from netlink_safe.families.tcp_info import KNOWN, TcpInfo
@@ -320,6 +322,41 @@ async def test_distinct_rows_are_those_of_distinct_sockets(surface: Surface, fam
             assert len([row async for row in diag.dump(doubling)]) == 2 * len(rows)
             once = [row async for row in diag.dump(doubling, distinct=True)]
             assert [row.cookie for row in once] == [row.cookie for row in rows]
+
+
+@on_every_surface
+async def test_both_families_come_of_one_walk_of_the_table(surface: Surface) -> None:
+    """The old request asks for both at once, and gives the same rows as one request for each."""
+    with contextlib.ExitStack() as held:
+        for family in FAMILIES.values():
+            held.enter_context(tcp_states.every_state(family))
+        [both] = nls.tcp_sockets(extensions=["info"])
+        async with surface.open_sock_diag() as diag:
+            rows = [row async for row in diag.dump(both)]
+            assert diag.statistics().attempts == 1
+            apart = [row async for row in diag.dump(both.instead)]
+            assert diag.statistics().attempts == 3
+
+    def told(row: TcpSocket) -> tuple[Any, ...]:
+        return row.cookie, row.family, row.state, row.source, sorted(row.attributes)
+
+    assert sorted(map(told, rows)) == sorted(map(told, apart))
+
+
+@on_every_surface
+async def test_a_kernel_that_forgot_the_old_request_is_asked_for_each_family(
+    surface: Surface,
+) -> None:
+    """EINVAL to the one request: the two that mean the same are made instead."""
+    [both] = nls.tcp_sockets()
+    forgotten = attrs.evolve(both, type=17)
+    with tcp_states.every_state(socket.AF_INET6) as made:
+        async with surface.open_sock_diag() as diag:
+            rows = [row async for row in diag.dump(forgotten)]
+            folds = await diag.fold(forgotten, RareFold)
+    assert len(rows) == sum(made.values())
+    assert len(folds) == 2
+    assert sum(fold.counts.total() for fold in folds) == len(rows)
 
 
 @on_every_surface

@@ -12,10 +12,12 @@ from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.exchange import TRANSITIONS, Event, Exchange, State
 from netlink_safe.protocol.request import Reader, Request, RowReader
 from netlink_safe.protocol.trust import reject_reply
+from netlink_safe.transport.gathering import RowFold
 from netlink_safe.transport.namespace import Namespace
 from netlink_safe.transport.pool import SocketPool
 from netlink_safe.transport.socket import NetlinkSocket
-from netlink_safe.transport.steps import RowFold, Steps, Terms, Wait, ask, fold
+from netlink_safe.transport.steps import ask, fold
+from netlink_safe.transport.terms import Steps, Terms, Wait
 from netlink_safe.transport.workers import offload
 from netlink_safe.wire.datagram import Datagram
 from netlink_safe.wire.header import Message, Strides, parse_message, row_offsets

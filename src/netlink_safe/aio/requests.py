@@ -15,15 +15,16 @@ from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Wai
 from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps
-from netlink_safe.transport.steps import Wait
+from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import offload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from netlink_safe.protocol.statistics import SocketStatistics
+    from netlink_safe.transport.gathering import Fold
     from netlink_safe.transport.pool import SocketPool
-    from netlink_safe.transport.steps import Fold, Steps, Terms, WhenInterrupted
+    from netlink_safe.transport.terms import Steps, Terms, WhenInterrupted
 
 
 class Dump(Generic[Row]):
@@ -142,7 +143,7 @@ class RequestSocket:
     async def fold(
         self,
         requests: opening.Requests[Any],
-        new_fold: Callable[[Request[Any]], Fold],
+        new_fold: Callable[[], Fold],
         *,
         timeout: opening.Timeout | None = None,
         when_interrupted: WhenInterrupted = "retry",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from netlink_safe.errors import BusyError, ClosedError
-from netlink_safe.transport.steps import Wait
+from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
-    from netlink_safe.transport.steps import Result, Steps
+    from netlink_safe.transport.terms import Result, Steps
 
 #: How long, in seconds, an operation may go on before other tasks have their turn.
 TURN: Final = 0.001

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from netlink_safe.protocol.statistics import SocketStatistics
+    from netlink_safe.transport.gathering import Fold
     from netlink_safe.transport.pool import SocketPool
-    from netlink_safe.transport.steps import Fold, Result, Steps, Terms, WhenInterrupted
+    from netlink_safe.transport.terms import Result, Steps, Terms, WhenInterrupted
 
 
 class Dump(Generic[Row]):
@@ -125,7 +126,7 @@ class RequestSocket:
     def fold(
         self,
         requests: opening.Requests[Any],
-        new_fold: Callable[[Request[Any]], Fold],
+        new_fold: Callable[[], Fold],
         *,
         timeout: opening.Timeout | None = None,
         when_interrupted: WhenInterrupted = "retry",

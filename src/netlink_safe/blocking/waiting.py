@@ -11,13 +11,13 @@ import select
 import threading
 from typing import TYPE_CHECKING, Any
 
-from netlink_safe.transport.steps import Wait
+from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netlink_safe.protocol.request import Row
-    from netlink_safe.transport.steps import Result, Steps
+    from netlink_safe.transport.terms import Result, Steps
 
 
 class Waiter:

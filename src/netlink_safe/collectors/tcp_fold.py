@@ -9,20 +9,24 @@ May call ``families``, ``wire`` and ``errors``.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from netlink_safe.families.inet_diag import AddressFamily, TcpState, Timer
+from netlink_safe.families.inet_diag import TcpState, Timer
 from netlink_safe.families.inet_socket import STATE_OFFSET, TcpSocket
 from netlink_safe.families.tcp import check_stretch
 from netlink_safe.wire.header import row_offsets
 
 if TYPE_CHECKING:
+    from netlink_safe.families.inet_diag import AddressFamily
     from netlink_safe.wire.header import Strides
 
-#: Header, state, and the two queues as one number, which is zero for most sockets.
-_FIELDS: Final = struct.Struct("=16sxB54xQ")
+#: Header, address family and state as one number, the two queues as one, zero for most sockets.
+_FIELDS: Final = struct.Struct("=16sH54xQ")
+_KIND: Final = struct.Struct("=H")
+_FAMILY_AND_STATE: Final = struct.Struct("=BB")
 _QUEUES: Final = struct.Struct("=Q")
 _QUEUE: Final = struct.Struct("=II")
 _TIMER_OFFSET: Final = STATE_OFFSET + 1
@@ -45,11 +49,10 @@ class Listener:
 
 
 class StateFold:
-    """Counts by state, bytes queued (without listeners), and accept queues."""
+    """Counts by family and state, bytes queued (without listeners), and accept queues."""
 
-    def __init__(self, family: AddressFamily) -> None:
-        self.family = family
-        self.counts = [0] * 256
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
         self.receive_queue_bytes = 0
         self.transmit_queue_bytes = 0
         self.accept_length = 0
@@ -62,22 +65,33 @@ class StateFold:
         end = len(data)
         last = end - _FIELDS.size
         unpack = _FIELDS.unpack_from
-        counts = self.counts
+        counts = self._counts
         while offset <= last:
-            header, state, queues = unpack(data, offset)
+            header, kind, queues = unpack(data, offset)
             if not (stride := strides[header]):
                 break
-            counts[state] += 1
+            counts[kind] += 1
             if queues:
-                self._queued(data, offset, state, queues)
+                self._queued(data, offset, queues)
             offset += stride
         if offset > end:
             check_stretch(data, first, strides)
         return offset
 
-    def _queued(self, data: bytes, offset: int, state: int, queues: int) -> None:
+    def counts(self, family: AddressFamily) -> Counter[int]:
+        """How many sockets of a family are in each state, by its number."""
+        kinds = {kind: _FAMILY_AND_STATE.unpack(_KIND.pack(kind)) for kind in self._counts}
+        return Counter(
+            {
+                state: self._counts[kind]
+                for kind, (of_family, state) in kinds.items()
+                if of_family == family
+            }
+        )
+
+    def _queued(self, data: bytes, offset: int, queues: int) -> None:
         receive, transmit = _QUEUE.unpack(_QUEUES.pack(queues))
-        if state != _LISTEN:
+        if data[offset + STATE_OFFSET] != _LISTEN:
             self.receive_queue_bytes += receive
             self.transmit_queue_bytes += transmit
             return
@@ -99,7 +113,7 @@ class RareFold:
     """
 
     def __init__(self) -> None:
-        self.counts = [0] * 256
+        self.counts: Counter[int] = Counter()
         self.remainders = 0
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:

@@ -13,6 +13,8 @@ May call ``aio``, ``blocking``, ``families``, ``protocol``, ``collectors.tcp_fol
 from __future__ import annotations
 
 import time
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -20,7 +22,7 @@ import attrs
 from netlink_safe.collectors.tcp_fold import Listener, RareFold, StateFold
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.families.inet_diag import AddressFamily, TcpState
-from netlink_safe.families.tcp import EVERYDAY, tcp_sockets
+from netlink_safe.families.tcp import EVERYDAY, checked_families, tcp_sockets
 from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.transport.namespace import label
 
@@ -157,15 +159,16 @@ class _Survey:
     """What to ask, what becomes of the rows, which files to read, and what it all comes to."""
 
     requests: tuple[Request[TcpSocket], ...]
-    new_fold: Callable[[Request[Any]], Any]
+    new_fold: Callable[[], Any]
     files: tuple[str, ...]
     summarize: Callable[[Sequence[Any], Sequence[str]], dict[str, Any]]
 
 
 def _survey(method: Method, families: Iterable[FamilyLike] | FamilyLike | None) -> _Survey:
     if method == "dump":
-        requests = tcp_sockets(families=families)
-        return _Survey(requests, _state_fold, (), _summarize_rows)
+        asked = checked_families(families)
+        summarize = partial(_summarize_rows, sorted(asked))
+        return _Survey(tcp_sockets(families=asked), StateFold, (), summarize)
     if method != "counters":
         raise LocalProtocolError(f"method={method!r} is neither 'dump' nor 'counters'")
     if families is not None:
@@ -173,19 +176,18 @@ def _survey(method: Method, families: Iterable[FamilyLike] | FamilyLike | None) 
             "method='counters' counts both address families together; leave families out, or "
             "say method='dump'"
         )
-    requests = tcp_sockets(states=EVERYDAY - COUNTED)
-    return _Survey(requests, lambda _: RareFold(), FILES, _summarize_counters)
+    rare = tcp_sockets(states=EVERYDAY - COUNTED)
+    return _Survey(rare, RareFold, FILES, _summarize_counters)
 
 
-def _state_fold(request: Request[Any]) -> StateFold:
-    return StateFold(AddressFamily(request.payload[0]))  # where struct inet_diag_req_v2 has it
-
-
-def _summarize_rows(folds: Sequence[StateFold], _files: Sequence[str]) -> dict[str, Any]:
+def _summarize_rows(
+    asked: Sequence[AddressFamily], folds: Sequence[StateFold], _files: Sequence[str]
+) -> dict[str, Any]:
+    families = {family: _added(fold.counts(family) for fold in folds) for family in asked}
     listeners = [fold.fullest for fold in folds if fold.fullest is not None]
     return {
-        "states": _by_state(_added(fold.counts for fold in folds)),
-        "families": {fold.family: _by_state(fold.counts) for fold in folds},
+        "states": _by_state(_added(families.values())),
+        "families": {family: _by_state(counts) for family, counts in families.items()},
         "receive_queue_bytes": sum(fold.receive_queue_bytes for fold in folds),
         "transmit_queue_bytes": sum(fold.transmit_queue_bytes for fold in folds),
         "accept_queue_length": sum(fold.accept_length for fold in folds),
@@ -208,8 +210,8 @@ def _summarize_counters(folds: Sequence[RareFold], files: Sequence[str]) -> dict
     return {"states": _by_state(counts)}
 
 
-def _added(counts: Iterable[Sequence[int]]) -> list[int]:
-    return [sum(same) for same in zip(*counts, strict=True)]
+def _added(counts: Iterable[Counter[int]]) -> Counter[int]:
+    return sum(counts, Counter())
 
 
 def _counter(text: str, prefix: str, name: str) -> int:
@@ -223,10 +225,8 @@ def _counter(text: str, prefix: str, name: str) -> int:
     return int(pairs[name])
 
 
-def _by_state(counts: Sequence[int]) -> dict[TcpState, int]:
-    states = {state: counts[state] for state in STATES}
-    states.update((TcpState(number), count) for number, count in enumerate(counts) if count)
-    return states
+def _by_state(counts: Counter[int]) -> dict[TcpState, int]:
+    return {TcpState(number): counts[number] for number in sorted({*STATES, *counts})}
 
 
 def _named(counts: Mapping[TcpState, int]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+TCPDIAG_GETSOCK: Final = 18
 SOCK_DIAG_BY_FAMILY: Final = 20
 IPPROTO_TCP: Final = 6
 

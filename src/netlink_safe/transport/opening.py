@@ -14,7 +14,7 @@ from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
 from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 from netlink_safe.transport.pool import SocketPool
-from netlink_safe.transport.steps import Terms, WhenInterrupted
+from netlink_safe.transport.terms import Terms, WhenInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

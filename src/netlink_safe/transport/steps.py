@@ -8,86 +8,45 @@ perhaps an empty one.  So deadlines, attempts and retries are written once, for 
 
     ask(pool, requests, terms)         yields rows, as they come
     fold(pool, requests, terms, new)   yields none; returns what the folds have made of them
-      `- _attempts                     one request: another attempt where that is allowed
-           `- _attempt                 one exchange on one socket
+      `- _asked                        one request, or what may be asked instead of it
+           `- _attempts                another attempt where that is allowed
+                `- _attempt            one exchange on one socket
 
 May call ``transport``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Sequence
+import errno
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from netlink_safe.errors import (
     DumpInterrupted,
     InconsistentError,
-    LocalProtocolError,
+    KernelError,
     NetlinkTimeout,
     OverrunError,
     TruncatedError,
 )
-from netlink_safe.protocol.deadline import Deadline, given_up_at
+from netlink_safe.protocol.deadline import given_up_at
 from netlink_safe.protocol.exchange import Exchange
-from netlink_safe.protocol.request import Request, Row
 from netlink_safe.protocol.trust import reject_reply
+from netlink_safe.transport.gathering import Collector, Folded, Rows
+from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from netlink_safe.protocol.request import Request, Row
     from netlink_safe.protocol.statistics import Tally
+    from netlink_safe.transport.gathering import Fold
     from netlink_safe.transport.pool import SocketPool
     from netlink_safe.transport.socket import Memory, NetlinkSocket
-    from netlink_safe.wire.header import Strides
+    from netlink_safe.transport.terms import Result, Steps, Terms
 
 #: Attempts at one request; the last one has all the time that is left.
 ATTEMPTS: Final = 3
-
-#: What to do when the kernel says that a table changed under its dump: ask again where no row was
-#: handed out (and raise otherwise), raise, or take the rows as they are.
-WhenInterrupted: TypeAlias = Literal["retry", "raise", "accept"]
-
-#: (protocol, feature) pairs that have answered in this process, so that their modules are loaded.
-answered: Final[set[tuple[int, str]]] = set()
-
-Result = TypeVar("Result")
-
-
-@attrs.frozen(slots=True)
-class Wait:
-    """Nothing is to be had now: wait until the descriptor is readable, at most ``seconds``."""
-
-    descriptor: int
-    seconds: float
-
-
-#: What an operation is: steps, and a result at the end.
-Steps: TypeAlias = Generator[Wait | list[Row], None, Result]
-
-
-class RowFold(Protocol):
-    """What makes something of rows without keeping them; each attempt starts with a new one."""
-
-    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
-        """Take a stretch of rows; see ``protocol.request.Reader``."""
-
-
-Fold = TypeVar("Fold", bound=RowFold)
-
-
-@attrs.define(slots=True)
-class Terms:
-    """On what terms an operation runs, what it is at, and what it has seen so far."""
-
-    deadline: Deadline
-    tally: Tally
-    when_interrupted: WhenInterrupted = "retry"
-    distinct: bool = False
-    doing: str = "the request"
-    attempts: int = 0
-    datagrams: int = 0
-    rows: int = 0
 
 
 def ask(pool: SocketPool, requests: Sequence[Request[Row]], terms: Terms) -> Steps[Row, None]:
@@ -96,20 +55,20 @@ def ask(pool: SocketPool, requests: Sequence[Request[Row]], terms: Terms) -> Ste
     A request is asked again only while none of its rows was handed out.
     """
     for request in requests:
-        yield from _attempts(pool, request, terms, partial(_Rows, request, terms))
+        yield from _asked(pool, request, terms, partial(Rows, terms=terms))
 
 
 def fold(
     pool: SocketPool,
     requests: Sequence[Request[Any]],
     terms: Terms,
-    new_fold: Callable[[Request[Any]], Fold],
+    new_fold: Callable[[], Fold],
 ) -> Steps[Any, list[Fold]]:
-    """Fold the rows of each request, and return a fold for each."""
+    """Fold the rows of each request, and return a fold for each that was answered."""
     folds: list[Fold] = []
     for request in requests:
-        folded = yield from _attempts(pool, request, terms, partial(_folded, new_fold, request))
-        folds.append(folded.fold)
+        folded = yield from _asked(pool, request, terms, partial(Folded, new_fold=new_fold))
+        folds += [each.fold for each in folded]
     return folds
 
 
@@ -119,84 +78,44 @@ def call(function: Callable[[], Result]) -> Steps[Any, Result]:
     yield []  # never reached: it makes this a generator
 
 
-class _Collector(Protocol):
-    """What becomes of an attempt's rows.
+#: (protocol, feature) pairs that have answered in this process, so that their modules are loaded.
+answered: Final[set[tuple[int, str]]] = set()
 
-    Once it has handed some out, the attempt cannot be made again.
-    """
-
-    handed_out: bool
-
-    def read(self, data: bytes, offset: int, strides: Strides, /) -> int: ...
-
-    def take(self) -> list[Any]: ...
-
-
-class _Rows(Generic[Row]):
-    """Rows decoded, to be handed out."""
-
-    def __init__(self, request: Request[Row], terms: Terms) -> None:
-        self.handed_out = False
-        self._read = request.read
-        self._rows: list[Row] = []
-        self._terms = terms
-        self._identity = request.identity if terms.distinct else None
-        if terms.distinct and request.identity is None:
-            raise LocalProtocolError(f"nothing tells the rows of {request.name} apart")
-        self._seen: set[Hashable] = set()
-
-    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
-        return self._read(data, offset, strides, self._rows)
-
-    def take(self) -> list[Row]:
-        rows, self._rows = self._rows, []
-        if self._identity is not None:
-            rows = self._first_seen(rows, self._identity)
-        if rows:
-            self.handed_out = True
-            self._terms.rows += len(rows)
-        return rows
-
-    def _first_seen(self, rows: list[Row], identity: Callable[[Row], Hashable]) -> list[Row]:
-        fresh = {identity(row): row for row in reversed(rows)}  # reversed: the first of equals wins
-        kept = [row for name, row in reversed(fresh.items()) if name not in self._seen]
-        self._seen.update(fresh)
-        return kept
-
-
-def _folded(new_fold: Callable[[Request[Any]], Fold], request: Request[Any]) -> _Folded[Fold]:
-    return _Folded(new_fold(request))
-
-
-class _Folded(Generic[Fold]):
-    """Rows folded: there are never any to hand out."""
-
-    def __init__(self, fold: Fold) -> None:
-        self.handed_out = False
-        self.fold = fold
-        self.read = fold.read
-
-    def take(self) -> list[Any]:
-        return []
-
-
-Collector = TypeVar("Collector", bound=_Collector)
+AnyCollector = TypeVar("AnyCollector", bound=Collector)
 
 
 class _Late(Exception):
     """Nothing arrived for as long as the attempt may be silent, or the deadline has passed."""
 
 
+def _asked(
+    pool: SocketPool,
+    request: Request[Any],
+    terms: Terms,
+    new_collector: Callable[[Request[Any]], AnyCollector],
+) -> Steps[Any, list[AnyCollector]]:
+    """The request, or what may be asked instead where the kernel does not know it."""
+    try:
+        return [(yield from _attempts(pool, request, terms, new_collector))]
+    except KernelError as error:
+        if error.errno != errno.EINVAL or not request.instead:
+            raise
+    collectors = []
+    for other in request.instead:
+        collectors.append((yield from _attempts(pool, other, terms, new_collector)))  # noqa: PERF401  # nor can it yield
+    return collectors
+
+
 def _attempts(
     pool: SocketPool,
     request: Request[Any],
     terms: Terms,
-    new_collector: Callable[[], Collector],
-) -> Steps[Any, Collector]:
+    new_collector: Callable[[Request[Any]], AnyCollector],
+) -> Steps[Any, AnyCollector]:
     terms.doing = request.name
     for number in range(1, ATTEMPTS + 1):
         is_last = number == ATTEMPTS or not request.idempotent
-        collector = new_collector()
+        collector = new_collector(request)
         sock = pool.acquire()
         ended_well = False
         terms.attempts += 1
@@ -230,7 +149,7 @@ def _attempt(
     sock: NetlinkSocket,
     request: Request[Any],
     terms: Terms,
-    collector: _Collector,
+    collector: Collector,
     is_last: bool,
 ) -> Steps[Any, None]:
     deadline = terms.deadline

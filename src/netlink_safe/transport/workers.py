@@ -22,13 +22,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import NetlinkTimeout
-from netlink_safe.transport.steps import Wait, answered
+from netlink_safe.transport.steps import answered
+from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netlink_safe.protocol.request import Request, Row
-    from netlink_safe.transport.steps import Result, Steps, Terms
+    from netlink_safe.transport.terms import Result, Steps, Terms
 
 LIMIT: Final = 64
 IDLE_SECONDS: Final = 10.0

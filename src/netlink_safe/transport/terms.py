@@ -1,0 +1,49 @@
+"""What an operation is, to those who carry it: steps, what it waits for, and on what terms it runs.
+
+May call ``protocol``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from netlink_safe.protocol.request import Row
+
+if TYPE_CHECKING:
+    from netlink_safe.protocol.deadline import Deadline
+    from netlink_safe.protocol.statistics import Tally
+
+#: What to do when the kernel says that a table changed under its dump: ask again where no row was
+#: handed out (and raise otherwise), raise, or take the rows as they are.
+WhenInterrupted: TypeAlias = Literal["retry", "raise", "accept"]
+
+Result = TypeVar("Result")
+
+
+@attrs.frozen(slots=True)
+class Wait:
+    """Nothing is to be had now: wait until the descriptor is readable, at most ``seconds``."""
+
+    descriptor: int
+    seconds: float
+
+
+#: What an operation is: steps, and a result at the end.
+Steps: TypeAlias = Generator[Wait | list[Row], None, Result]
+
+
+@attrs.define(slots=True)
+class Terms:
+    """On what terms an operation runs, what it is at, and what it has seen so far."""
+
+    deadline: Deadline
+    tally: Tally
+    when_interrupted: WhenInterrupted = "retry"
+    distinct: bool = False
+    doing: str = "the request"
+    attempts: int = 0
+    datagrams: int = 0
+    rows: int = 0
