@@ -194,8 +194,15 @@ def _reader(row_type: type[TcpSocket]) -> RowReader[TcpSocket]:
 
     def read(data: bytes, offset: int, strides: Strides, rows: list[TcpSocket]) -> int:
         first = offset
+        known = strides.known
         append = rows.append
-        while stride := strides[data[offset : offset + HEADER.size]]:
+        while True:
+            header = data[offset : offset + HEADER.size]
+            try:
+                stride = known[header]
+            except KeyError:
+                if not (stride := strides.judge(header)):
+                    break
             row = new(row_type)
             row._data = data
             row._start = offset

@@ -64,21 +64,25 @@ def parse_message(data: bytes, offset: int) -> Message:
     return Message(type_, flags, sequence, port_id, offset, offset + length)
 
 
-class Strides(dict[bytes, int]):
-    """Header to stride: how far it is from a row with this header to the next message.
+class Strides:
+    """How far it is from a row of one reply to the next message, by the row's header.
 
-    0 stands for every header that is not of a row of this reply, by its type, its sequence, its
-    port ID or a length below the fixed part of a row; those are not kept.
+    ``known`` holds the headers that were judged to be of rows, as a plain dict, which a loop reads
+    fastest; what is not in it goes to ``judge``.
     ``interrupted`` is set once a row says NLM_F_DUMP_INTR.
     """
 
     def __init__(self, row_type: int, row_minimum: int, sequence: int, port_id: int) -> None:
-        super().__init__()
+        self.known: dict[bytes, int] = {}
+        self.interrupted = False
         self._row_minimum = row_minimum
         self._expected = (row_type, sequence, port_id)
-        self.interrupted = False
 
-    def __missing__(self, header: bytes) -> int:
+    def judge(self, header: bytes) -> int:
+        """The stride; 0 if this is the header of no row of this reply.
+
+        It is none by its type, its sequence, its port ID, or a length below a row's fixed part.
+        """
         if len(header) < HEADER.size:
             return 0
         length, type_, flags, sequence, port_id = HEADER.unpack(header)
@@ -86,7 +90,7 @@ class Strides(dict[bytes, int]):
             return 0
         if flags & NLM_F_DUMP_INTR:
             self.interrupted = True
-        self[header] = stride = align(length)
+        self.known[header] = stride = align(length)
         return stride
 
 
@@ -96,7 +100,7 @@ def row_offsets(data: bytes, offset: int, strides: Strides) -> tuple[list[int], 
     Raises DecodeError for a row that ends past the datagram.
     """
     offsets: list[int] = []
-    while stride := strides[data[offset : offset + HEADER.size]]:
+    while stride := strides.judge(data[offset : offset + HEADER.size]):
         if offset + stride > len(data):
             parse_message(data, offset)
         offsets.append(offset)
