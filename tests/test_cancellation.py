@@ -36,7 +36,7 @@ def many() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _one_datagram_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many awaits as there can be: each datagram is waited for, and each turn is given."""
-    monkeypatch.setattr(workers, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(workers, "GATHER_SECONDS", 0)
     monkeypatch.setattr(waiting, "TURN", 0)
 
 

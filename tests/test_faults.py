@@ -51,7 +51,7 @@ def many() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def _one_datagram_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rows gather in a worker: what is half-way for the consumer is half-way for the kernel."""
-    monkeypatch.setattr(workers, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(workers, "GATHER_SECONDS", 0)
 
 
 @contextlib.asynccontextmanager

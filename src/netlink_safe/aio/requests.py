@@ -1,7 +1,7 @@
 """Asking the kernel, in async code.
 
-Every step goes through a worker thread: any send may load a module, and any receive of a dump may
-walk a large table in search of its next row, for milliseconds in which no other task would run.
+Steps that take long are made in worker threads: a send may load a module, and a receive of a dump
+may walk a large table in search of its next row, for milliseconds in which no other task would run.
 
 May call ``transport``, ``families``, ``protocol`` and ``errors``.
 """
@@ -69,12 +69,14 @@ class Dump(Generic[Row]):
         deadline = self._terms.deadline
         deadline.resume()
         try:
-            await self._turn.give()
             for step in self._operation:
-                if not isinstance(step, Wait):
+                if isinstance(step, Wait):
+                    await self._waiter.wait(step)
+                    self._turn.taken()
+                    continue
+                await self._turn.give()
+                if step:
                     return step
-                await self._waiter.wait(step)
-                self._turn.taken()
         except ClosedError as error:
             raise AsyncClosedError(*error.args) from None
         except BaseException:  # cancelled, too: nothing may be left for a later call to trip over

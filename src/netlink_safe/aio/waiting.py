@@ -75,11 +75,15 @@ class Turn:
 
 async def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
     """What an operation returns, waiting where it says so."""
+    turn = Turn()
     try:
         while True:
             step = next(steps)
             if isinstance(step, Wait):
                 await waiter.wait(step)
+                turn.taken()
+            else:
+                await turn.give()
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
     except ClosedError as error:

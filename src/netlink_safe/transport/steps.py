@@ -155,6 +155,8 @@ def _attempt(
     deadline = terms.deadline
     tally = terms.tally
     exchange = Exchange(request, sock.next_sequence(), sock.port_id, tally.rejected)
+    terms.may_stall = True  # whatever is asked, to ask it may load a module or walk a table
+    yield []
     sock.send(exchange.data_to_send())
     silent_until: float | None = None  # in seconds left of the deadline
     while not exchange.finished:
@@ -172,6 +174,7 @@ def _attempt(
                 )
             else:
                 exchange.receive(datagram.data, collector.read)
+                terms.may_stall = request.may_stall
                 silent_until = None
                 yield collector.take()
         left = deadline.remaining()

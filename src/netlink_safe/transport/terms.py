@@ -37,13 +37,17 @@ Steps: TypeAlias = Generator[Wait | list[Row], None, Result]
 
 @attrs.define(slots=True)
 class Terms:
-    """On what terms an operation runs, what it is at, and what it has seen so far."""
+    """On what terms an operation runs, what it is at, and what it has seen so far.
+
+    ``may_stall`` says that the kernel may hold up the next step.
+    """
 
     deadline: Deadline
     tally: Tally
     when_interrupted: WhenInterrupted = "retry"
     distinct: bool = False
     doing: str = "the request"
+    may_stall: bool = True
     attempts: int = 0
     datagrams: int = 0
     rows: int = 0

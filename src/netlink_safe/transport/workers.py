@@ -3,14 +3,20 @@
 A message to the kernel is handled inside ``sendmsg``, and each receive of a dump builds its next
 chunk; both may walk a large table, wait for rtnl_lock or load a module, and MSG_DONTWAIT bounds
 neither (``net/netlink/af_netlink.c``: netlink_unicast_kernel, netlink_dump).  ``offload`` makes
-an operation's steps in a thread, a few milliseconds' worth of rows at a time, and waits for the
-thread as one waits for a socket: on a descriptor, an eventfd.
+an operation's steps in a thread, and waits for the thread as one waits for a socket: on a
+descriptor, an eventfd.
+
+::
+
+    in a worker   the first step; the ones after a slow one; every one that may stall
+    in the caller the ones after a quick one: what asks a hashed table for most of it, or for a
+                  rarity, goes on as it began, and no thread competes with the caller for Python
 
 The thread owns the operation while it works on it.  A caller that gives up leaves at once; the
 thread closes the operation, and so its socket, when the kernel lets it go.  Threads are daemons:
 the interpreter's exit does not wait for them.
 
-May call ``transport.steps`` and ``errors``.
+May call ``transport.steps``, ``transport.terms`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -33,8 +39,10 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 64
 IDLE_SECONDS: Final = 10.0
-#: How long rows may gather before they are handed over: each time costs a way there and back.
-SLICE_SECONDS: Final = 0.004
+#: A step that takes no longer, in seconds, may be followed by one in the caller.
+QUICK_SECONDS: Final = 0.001
+#: How long rows of slow steps may gather before they are handed over.
+GATHER_SECONDS: Final = 0.004
 #: The steps know the deadline, and have more to say about it than that a thread is late.
 GRACE_SECONDS: Final = 0.05
 
@@ -43,41 +51,36 @@ class _Burst:
     """A few steps of one operation, and who owns it now.
 
     ``yielded`` holds what the steps gave; then ``error`` or, at the operation's end, ``ended``.
+    ``quick`` says that the last step was.
     """
 
-    def __init__(self, steps: Steps[Any, Any], wakeup: int) -> None:
+    def __init__(self, steps: Steps[Any, Any], terms: Terms, wakeup: int) -> None:
         self._steps = steps
+        self._terms = terms
         self._wakeup = wakeup
         self._lock = threading.Lock()
         self._abandoned = False
         self._done = False
         self.started = False
+        self.quick = False
         self.yielded: list[Wait | list[Any]] = []
         self.ended = False
         self.result: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """In the worker: make steps until one waits, rows have gathered, or the end."""
+        """In the worker: make steps until one waits or is quick, rows have gathered, or the end."""
         with self._lock:
             if self._abandoned:
                 return
             self.started = True
-        until = time.monotonic() + SLICE_SECONDS
         try:
-            while True:
-                step = next(self._steps)
-                if step:  # an empty list of rows says nothing
-                    self.yielded.append(step)
-                if isinstance(step, Wait) or self._abandoned:
-                    break
-                if self.yielded and time.monotonic() >= until:
-                    break
+            self._make_steps()
         except StopIteration as stop:
             self.ended = True
             self.result = stop.value
         except BaseException as error:
-            self.error = error
+            self.error = error  # it is raised again in the caller
         with self._lock:
             self._done = True
             if not self._abandoned:
@@ -97,6 +100,19 @@ class _Burst:
             if self.started and not self._done:
                 return
         self._steps.close()
+
+    def _make_steps(self) -> None:
+        began = now = time.monotonic()
+        while not self._abandoned:
+            step = next(self._steps)
+            before, now = now, time.monotonic()
+            if step:  # an empty list of rows says nothing
+                self.yielded.append(step)
+            self.quick = now - before <= QUICK_SECONDS and not self._terms.may_stall
+            if self.quick or isinstance(step, Wait):
+                return
+            if self.yielded and now - began >= GATHER_SECONDS:
+                return
 
 
 class Workers:
@@ -146,13 +162,13 @@ os.register_at_fork(after_in_child=WORKERS.reset)
 def offload(
     steps: Steps[Row, Result], terms: Terms, workers: Workers = WORKERS
 ) -> Steps[Row, Result]:
-    """The same steps, made in worker threads.
+    """The same steps, those that may take long made in worker threads.
 
     Raises NetlinkTimeout at the deadline, or a twentieth of a second later, whatever the thread
     still waits for in the kernel.
     """
     wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    burst = _Burst(steps, wakeup)
+    burst = _Burst(steps, terms, wakeup)
     try:
         while True:
             workers.submit(burst)
@@ -167,7 +183,16 @@ def offload(
                 raise burst.error
             if burst.ended:
                 return burst.result  # type: ignore[no-any-return]  # a burst knows no types
-            burst = _Burst(steps, wakeup)
+            quick = burst.quick
+            while quick:
+                began = time.monotonic()
+                try:
+                    step = next(steps)
+                except StopIteration as stop:
+                    return stop.value  # type: ignore[no-any-return]  # it is not generic
+                quick = time.monotonic() - began <= QUICK_SECONDS and not terms.may_stall
+                yield step
+            burst = _Burst(steps, terms, wakeup)
     finally:
         burst.abandon()
         os.close(wakeup)

@@ -100,9 +100,13 @@ def row_offsets(data: bytes, offset: int, strides: Strides) -> tuple[list[int], 
     Raises DecodeError for a row that ends past the datagram.
     """
     offsets: list[int] = []
-    while stride := strides.judge(data[offset : offset + HEADER.size]):
+    known = strides.known
+    while True:
+        header = data[offset : offset + HEADER.size]
+        stride = known.get(header) or strides.judge(header)
+        if not stride:
+            return offsets, offset
         if offset + stride > len(data):
             parse_message(data, offset)
         offsets.append(offset)
         offset += stride
-    return offsets, offset
