@@ -56,6 +56,7 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0) -> None:
 def become_root_of_a_user_namespace() -> None:
     """Be root in a user namespace; only a process with a single thread may."""
     uid, gid = os.geteuid(), os.getegid()
+    os.environ["LOGNAME"] = f"uid-{uid}"  # by this pytest names its files, not by root's
     unshare(CLONE_NEWUSER)
     for name, text in (
         ("setgroups", "deny"),
