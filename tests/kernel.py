@@ -156,6 +156,16 @@ def drop_all_rights() -> None:
     _checked(_libc.capset(version_3, bytes(24)))
 
 
+def may_force_buffers() -> bool:
+    """Whether SO_RCVBUFFORCE is allowed; root of a user namespace may not (net/core/sock.c)."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, 33, 65536)
+        except PermissionError:
+            return False
+        return True
+
+
 def run_python(program: str, seconds: float) -> int:
     """Run a program in an interpreter of its own, under a bound; return its exit status."""
     return subprocess.run([sys.executable, "-c", program], timeout=seconds, check=False).returncode
