@@ -156,6 +156,12 @@ def drop_all_rights() -> None:
     _checked(_libc.capset(version_3, bytes(24)))
 
 
+def rmem_max() -> int:
+    """What SO_RCVBUF is clamped to, in bytes."""
+    with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
+        return int(file.read())
+
+
 def may_force_buffers() -> bool:
     """Whether SO_RCVBUFFORCE is allowed; root of a user namespace may not (net/core/sock.c)."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as sock:

@@ -411,8 +411,7 @@ def test_nonsense_is_refused_before_anything_is_opened(
 @on_every_surface
 async def test_the_receive_buffer_is_forced_and_read_back(surface: Surface) -> None:
     """The kernel doubles it; past rmem_max it takes the machine's own CAP_NET_ADMIN."""
-    with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
-        rmem_max = int(file.read())
+    rmem_max = kernel.rmem_max()
     async with surface.open_sock_diag(receive_buffer=2 * rmem_max) as diag:
         statistics = diag.statistics()
     assert statistics.requested_receive_buffer == 2 * rmem_max
@@ -428,8 +427,7 @@ def test_without_the_right_to_force_it_the_effective_size_is_told() -> None:
             statistics = diag.statistics()
             return statistics.requested_receive_buffer, statistics.receive_buffer
 
-    with open("/proc/sys/net/core/rmem_max", encoding="ascii") as file:
-        allowed = 2 * int(file.read())
+    allowed = 2 * kernel.rmem_max()
     assert kernel.in_child(unprivileged) == str((2**29, allowed))
 
 
