@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from netlink_safe import blocking
 from netlink_safe.aio import waiting
 from netlink_safe.collectors.tcp_fold import RareFold
 from netlink_safe.transport import workers
-from surfaces import ASYNC_SURFACES, Surface, on_surfaces
+from netlink_safe.transport.pool import answered
+from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
 from test_faults import connections, count, exhaust
 
 if TYPE_CHECKING:
@@ -178,7 +180,6 @@ async def test_closing_wakes_a_task_that_waits(surface: Surface) -> None:
     """A dump whose reply never comes ends in ClosedError when another task closes the object."""
     ended: list[BaseException] = []
     diag = surface.open_sock_diag(timeout=60)
-    diag._pool._idle.pop().close()
 
     async def wait_for_ever() -> None:
         try:
@@ -216,6 +217,102 @@ def test_closing_wakes_a_thread_that_waits() -> None:
     assert len(ended) == 1
 
 
+@on_every_surface
+async def test_closing_while_the_kernel_holds_a_call_up_ends_it_at_once(surface: Surface) -> None:
+    """The waiting call gets ClosedError, nobody spins, and the thread is left behind."""
+    ended: list[BaseException] = []
+    async with surface.open_sock_diag(timeout=math.inf) as diag:
+
+        def ask() -> None:
+            with pytest.raises(nls.ClosedError) as caught:
+                anyio.run(count, diag, backend=surface.backend)
+            ended.append(caught.value)
+
+        async def ask_here() -> None:
+            with pytest.raises(nls.ClosedError) as caught:
+                await count(diag)
+            ended.append(caught.value)
+
+        rare_first = "blocking" in surface.name
+        with faults.stalled_sends() as stall, taking_at_most(10):
+            if rare_first:
+                answered.clear()
+                thread = threading.Thread(target=ask)
+                thread.start()
+                assert stall.entered.wait(10)
+                await diag.aclose()
+                thread.join(10)
+            else:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(ask_here)
+                    while not stall.entered.is_set():
+                        await anyio.lowlevel.checkpoint()
+                    await diag.aclose()
+            assert len(ended) == 1
+            assert diag.statistics().open_sockets == 1, "the kernel still has it"
+        kernel.until(lambda: diag.statistics().open_sockets == 0)
+
+
+@on_async_surfaces
+async def test_giving_a_dump_up_wakes_the_task_that_takes_its_rows(surface: Surface) -> None:
+    """It gets ClosedError, not a quiet end, and closes the descriptor that it waited on itself."""
+    async with surface.open_sock_diag(timeout=math.inf) as diag:
+        diag._pool._idle.pop().close()
+        with faults.filtered(faults.DEAF):
+            dump = diag.dump(nls.tcp_sockets())
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_expect_closed, dump)
+                while dump._wait_scope is None or diag.statistics().attempts == 0:
+                    await anyio.lowlevel.checkpoint()
+                await dump.aclose()
+        kernel.until(lambda: diag.statistics().open_sockets == 0)
+
+
+async def _expect_closed(dump: Any) -> None:
+    with pytest.raises(nls.ClosedError, match="given up") as caught:
+        await exhaust(dump)
+    assert isinstance(caught.value, anyio.ClosedResourceError)
+
+
+@on_every_surface
+async def test_a_dump_that_was_given_up_does_not_look_complete(surface: Surface, many: int) -> None:
+    """Asked for more rows it says so, instead of ending as if those were all."""
+    async with surface.open_sock_diag() as diag:
+        dump = diag.dump(nls.tcp_sockets())
+        await anext(aiter(dump))
+        await dump.aclose()
+        with pytest.raises(nls.ClosedError, match="given up; ask again"):
+            await exhaust(dump)
+        cancelled = diag.dump(nls.tcp_sockets(), timeout=1e-9)
+        for error in (nls.NetlinkTimeout, nls.ClosedError):
+            with pytest.raises(error):
+                await exhaust(cancelled)
+
+
+def test_two_threads_cannot_take_rows_of_one_dump_at_once() -> None:
+    """The second is told that it is busy; closing it meanwhile is harmless."""
+    with blocking.open_sock_diag(timeout=0.5) as diag:
+        diag._pool._idle.pop().close()
+        with faults.filtered(faults.DEAF):
+            dump = diag.dump(nls.tcp_sockets())
+            ended: list[BaseException] = []
+
+            def take() -> None:
+                try:
+                    list(dump)
+                except nls.NetlinkError as error:
+                    ended.append(error)
+
+            thread = threading.Thread(target=take)
+            thread.start()
+            kernel.until(lambda: diag._waiter._waiting == 1)
+            with pytest.raises(nls.BusyError, match="another thread"):
+                next(dump)
+            dump.close()
+            thread.join(10)
+    assert isinstance(ended[0], nls.ClosedError)
+
+
 @on_async_surfaces
 async def test_other_tasks_run_during_a_dump(surface: Surface, many: int) -> None:
     """Between two datagrams, the turn is given."""
@@ -245,9 +342,8 @@ diag = blocking.open_sock_diag(timeout=60)
 signal.signal(signal.SIGALRM, lambda *_: diag.close())
 signal.setitimer(signal.ITIMER_REAL, 0.05)
 reading, _ = os.pipe()
-diag._waiter.wait(Wait(reading, 30))
 try:
-    diag.dump(blocking.tcp_sockets())
+    diag._waiter.wait(Wait(reading, 30))
 except ClosedError:
     sys.exit(7)
 """

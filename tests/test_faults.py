@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import math
+import pickle
+import resource
 import socket
 import struct
 import threading
+import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,17 +22,25 @@ import faults
 import kernel
 import netlink_safe as nls
 from netlink_safe import blocking
+from netlink_safe.aio.waiting import AsyncBusyError
 from netlink_safe.protocol.deadline import Deadline
+from netlink_safe.transport import namespace as transport_namespace
 from netlink_safe.transport import workers
-from netlink_safe.wire.constants import NLMSG_DONE, NLMSG_ERROR, SOL_NETLINK
-from netlink_safe.wire.header import build_message
+from netlink_safe.transport.socket import NetlinkSocket
+from netlink_safe.wire.constants import NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, SOL_NETLINK
+from netlink_safe.wire.header import build_message, parse_message
 from surfaces import SURFACES, Surface, on_every_surface, taking_at_most
 from test_deadline import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from netlink_safe.protocol.request import Request
+    from netlink_safe.wire.datagram import Datagram
+
 NETLINK_ADD_MEMBERSHIP = 1
+NETLINK_ROUTE = 0
+RTM_GETLINK = 18
 SKNLGRP_INET_TCP_DESTROY = 1
 
 
@@ -120,7 +133,7 @@ async def test_a_second_attempt_on_a_fresh_socket_saves_the_call(
 ) -> None:
     """An attempt is given up while there is time for another."""
     async with fresh(surface.open_sock_diag(timeout=1)) as diag:
-        with faults.filtered(faults.DEAF, sockets=1), taking_at_most(0.95):
+        with faults.filtered(faults.DEAF, sockets=1):
             assert await count(diag) == many
         assert diag.statistics().retries == 1
 
@@ -140,6 +153,9 @@ async def test_a_dump_that_dies_half_way_is_a_timeout_with_what_was_seen(
 @on_every_surface
 async def test_a_fold_of_a_dying_dump_starts_again_from_zero(surface: Surface, many: int) -> None:
     """What the dead attempt had counted is not counted twice."""
+    with faults.filtered(faults.DYING), pytest.raises(nls.NetlinkTimeout) as caught:
+        await surface.collect(timeout=0.2)
+    assert 0 < caught.value.rows < 3 * many
     with faults.filtered(faults.DYING, sockets=1):
         stats = await surface.collect(timeout=2)
     assert stats.states[nls.TcpState.ESTABLISHED] == many - 1
@@ -171,18 +187,25 @@ async def test_an_error_that_never_comes_ends_at_the_deadline(surface: Surface) 
 
 
 @on_every_surface
-async def test_a_spoofed_reply_is_counted_and_not_believed(surface: Surface, many: int) -> None:
-    """A privileged process guesses port ID, sequence and all: the sender is still not port 0."""
+async def test_a_spoofed_reply_is_counted_and_not_believed(
+    surface: Surface, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A privileged process has port ID, sequence and type right: it is still not port 0."""
+    send = NetlinkSocket.send
 
-    def spoof(sock: socket.socket) -> None:
-        port_id = sock.getsockname()[0]
-        for sequence in range(4):
-            faults.spoof(port_id, build_message(NLMSG_DONE, 2, sequence, port_id, bytes(4)))
+    def spoof_and_send(sock: NetlinkSocket, data: bytes) -> None:
+        asked = parse_message(data, 0)
+        done = build_message(NLMSG_DONE, 2, asked.sequence, sock.port_id, bytes(4))
+        row = build_message(asked.type, 2, asked.sequence, sock.port_id, bytes([2, 1]) + bytes(70))
+        for datagram in (row, done):
+            in_its_namespace(partial(faults.spoof, sock.port_id, datagram))
+        send(sock, data)
 
-    async with fresh(surface.open_sock_diag()) as diag:
-        with faults.on_open(spoof):
-            assert await count(diag) == many
-        assert diag.statistics().rejected == {"foreign_sender": 4}
+    monkeypatch.setattr(NetlinkSocket, "send", spoof_and_send)
+    async with surface.open_sock_diag() as diag:
+        in_its_namespace = diag._pool.namespace.run
+        assert await count(diag) == many
+        assert diag.statistics().rejected == {"foreign_sender": 2}
 
 
 @on_every_surface
@@ -289,6 +312,138 @@ async def test_a_dump_of_what_the_kernel_lacks_is_not_supported(surface: Surface
     async with surface.open_sock_diag() as diag:
         with pytest.raises(nls.NotSupported, match="does not support TCP sockets over sock_diag"):
             _ = [row async for row in diag.dump(attrs.evolve(good, payload=bytes(payload)))]
+
+
+@on_every_surface
+async def test_the_kernels_own_words_are_in_the_error(surface: Surface) -> None:
+    """A dump of links with a nonsense header, strictly checked: the extended ack explains."""
+    nonsense: Request[Any] = attrs.evolve(
+        nls.tcp_sockets(families="inet")[0],
+        name="a dump of links",
+        type=RTM_GETLINK,
+        row_type=RTM_GETLINK - 2,
+        payload=struct.pack("=BxHiII", 0, 0, 0, 0, 7),
+    )
+    async with surface.open_sock_diag() as diag:
+        diag._pool.protocol = NETLINK_ROUTE
+        diag._pool._idle.pop().close()
+        with pytest.raises(nls.KernelError, match="the kernel says: Invalid") as caught:
+            await exhaust(diag.dump(nonsense))
+    assert caught.value.extack is not None
+    assert caught.value.extack.message is not None
+
+
+def interrupting(patch: pytest.MonkeyPatch, dumps: int) -> None:
+    """Have the kernel say of the first so many dumps that their table changed."""
+    receive = NetlinkSocket.receive
+    interrupted: list[int] = []
+
+    def interrupt(sock: NetlinkSocket) -> Datagram | None:
+        datagram = receive(sock)
+        if datagram is None or len(interrupted) >= dumps:
+            return datagram
+        message = parse_message(datagram.data, 0)
+        if message.type == NLMSG_DONE:
+            interrupted.append(1)
+        flags = struct.pack("=H", message.flags | NLM_F_DUMP_INTR)
+        return attrs.evolve(datagram, data=datagram.data[:6] + flags + datagram.data[8:])
+
+    patch.setattr(NetlinkSocket, "receive", interrupt)
+
+
+@on_every_surface
+async def test_an_interrupted_dump_is_asked_for_again_where_no_row_was_handed_out(
+    surface: Surface, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold starts again, at most twice; then it is reported."""
+    interrupting(monkeypatch, 2)
+    stats = await surface.collect()
+    assert sum(stats.states.values()) == many
+    assert stats.socket.attempts == 3
+    interrupting(monkeypatch, 3)
+    with pytest.raises(nls.DumpInterrupted, match="rows may be missing or double"):
+        await surface.collect()
+
+
+@on_every_surface
+async def test_an_interrupted_dump_is_reported_or_accepted_as_the_caller_says(
+    surface: Surface, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows were handed out, so that retry is none; accept takes them as they are."""
+    interrupting(monkeypatch, 100)
+    async with surface.open_sock_diag() as diag:
+        assert await count(diag, when_interrupted="accept") == many
+        for choice in ("retry", "raise"):
+            with pytest.raises(nls.DumpInterrupted):
+                await count(diag, when_interrupted=choice)
+        assert diag.statistics().retries == 0
+        assert diag.statistics().interrupted == 3
+        with pytest.raises(nls.LocalProtocolError, match="none of retry, raise, accept"):
+            await count(diag, when_interrupted="ignore")
+
+
+@on_every_surface
+async def test_an_opening_that_the_kernel_holds_up_ends_at_the_deadline(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a protocol may load a module, and a path may lie on a mount that is dead."""
+    release = threading.Event()
+    opened = transport_namespace._open_path
+
+    def stuck(path: str, missing: str) -> int:
+        assert release.wait(30)
+        return opened(path, missing)
+
+    monkeypatch.setattr(transport_namespace, "_open_path", stuck)
+    try:
+        with taking_at_most(5), pytest.raises(nls.NetlinkTimeout, match="the opening of a netlink"):
+            await surface.collect(timeout=0.2, netns="/proc/self/ns/net")
+    finally:
+        release.set()
+
+
+@on_every_surface
+async def test_what_is_dropped_without_being_closed_leaks_nothing(surface: Surface) -> None:
+    """Kernel sockets, namespace and wakeup go with the last reference."""
+    before = len(kernel.descriptors())
+    for _ in range(20):
+        diag = surface.open_sock_diag()
+        with warnings.catch_warnings(action="ignore"):  # a socket that nobody closed is told of
+            await count(diag)
+            del diag
+            gc.collect()
+    assert len(kernel.descriptors()) == before
+
+
+@on_every_surface
+async def test_without_a_descriptor_to_be_had_nothing_is_left_and_the_next_call_works(
+    surface: Surface,
+) -> None:
+    """EMFILE is the system's own error, at whichever descriptor it comes."""
+    await surface.collect()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for spare in range(6):
+        highest = max(number for number, _ in kernel.descriptors())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + spare, hard))
+        try:
+            with contextlib.suppress(OSError):
+                await surface.collect()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert sum((await surface.collect()).states.values()) == 0
+
+
+def test_errors_survive_pickling() -> None:
+    """They come whole out of another process."""
+    timeout = nls.NetlinkTimeout("a reply", 2.0, attempts=3, outcome="unknown")
+    refused = nls.KernelError(22, "a dump", nls.ExtendedAck("no such thing"))
+    missing = nls.NotSupported(2, "a feature", "6.8")
+    for error in (timeout, refused, missing, nls.DecodeError("bad", 3, (1, 2)), AsyncBusyError()):
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        assert vars(copy) == vars(error)
+        assert getattr(copy, "errno", None) == getattr(error, "errno", None)
 
 
 @on_every_surface

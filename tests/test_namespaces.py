@@ -70,11 +70,11 @@ async def test_the_namespace_is_held_when_its_name_goes(surface: Surface) -> Non
     """New kernel sockets are still opened in it after ip netns del."""
     with kernel.named_namespace("passing") as path:
         listener = kernel.in_namespace(path, lambda: socket.create_server(("127.0.0.1", 0)))
-        diag = surface.open_sock_diag(netns="passing")
+        diag = await surface.open_sock_diag(netns="passing").__aenter__()
     with listener:
-        async with diag:
-            diag._pool._idle.pop().close()
-            assert await count(diag) == 1
+        diag._pool._idle.pop().close()
+        assert await count(diag) == 1
+        await diag.aclose()
 
 
 @on_every_surface
@@ -160,13 +160,14 @@ def test_without_the_right_to_enter_it_the_error_says_which() -> None:
         (3.5, nls.LocalProtocolError, "neither a name, a path, a pid nor"),
     ],
 )
-@pytest.mark.parametrize("opener", [nls.open_sock_diag, blocking.open_sock_diag])
-def test_what_is_no_namespace_is_a_clear_error_and_leaves_nothing(
-    opener: Any, netns: Any, error: type[Exception], said: str
+@on_every_surface
+async def test_what_is_no_namespace_is_a_clear_error_and_leaves_nothing(
+    surface: Surface, netns: Any, error: type[Exception], said: str
 ) -> None:
     """Each says what was wrong with it."""
     with pytest.raises(error, match=said):
-        opener(netns=netns)
+        async with surface.open_sock_diag(netns=netns):
+            raise AssertionError("it was opened")
 
 
 def test_a_fifo_given_for_a_namespace_is_not_waited_for(tmp_path: pathlib.Path) -> None:

@@ -16,7 +16,7 @@ import oracles
 import population
 import tcp_states
 from netlink_safe.collectors import tcpstat
-from netlink_safe.collectors.tcp_fold import Listener, StateFold
+from netlink_safe.collectors.tcp_fold import Listener, RareFold, StateFold
 from netlink_safe.families.inet_diag import AddressFamily
 from netlink_safe.wire.header import Strides, build_message
 from surfaces import Surface, on_every_surface
@@ -198,9 +198,31 @@ async def test_a_kernel_without_counters_is_an_error_and_not_a_zero(
     """A /proc/net/snmp that says nothing of CurrEstab is not taken for none established."""
     from netlink_safe.transport.namespace import Namespace
 
-    monkeypatch.setattr(Namespace, "read", lambda *_: ["Tcp: A\nTcp: 1\n", "TCP: inuse 1\n"])
-    with pytest.raises(nls.DecodeError, match="CurrEstab"):
+    monkeypatch.setattr(Namespace, "read", lambda *_: ["Tcp: A\nTcp: 1\n", "TCP: inuse 1\n", ""])
+    with pytest.raises(nls.RemoteProtocolError, match="CurrEstab"):
         await surface.collect(method="counters")
+
+
+@pytest.mark.parametrize(("since_6_10", "current_established"), [(True, 9), (False, 7)])
+def test_currestab_is_understood_as_the_running_kernel_means_it(
+    since_6_10: bool, current_established: int
+) -> None:
+    """Older kernels leave CLOSE_WAIT out of it; the sockets in use tell which kind this is."""
+    fold = RareFold()
+    fold.counts.update(
+        {nls.TcpState.CLOSE_WAIT: 2, nls.TcpState.LISTEN: 3, nls.TcpState.SYN_RECV: 4}
+    )
+    fold.counts[nls.TcpState.FIN_WAIT2] = 5
+    fold.remainders = 5
+    files = [
+        f"Tcp: CurrEstab\nTcp: {current_established}\n",
+        "TCP: inuse 8 orphan 0 tw 11\n",
+        "TCP6: inuse 4\n",
+    ]
+    states = tcpstat._summarize_counters([fold], files)["states"]
+    assert states[nls.TcpState.ESTABLISHED] == 7
+    assert states[nls.TcpState.TIME_WAIT] == 6
+    assert since_6_10 == (current_established == 9)
 
 
 def test_a_state_that_nobody_knows_is_counted_under_its_number() -> None:

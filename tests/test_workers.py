@@ -13,9 +13,12 @@ import pytest
 
 import kernel
 from netlink_safe.errors import NetlinkTimeout
+from netlink_safe.families.tcp import FEATURE, tcp_sockets
 from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.statistics import Tally
 from netlink_safe.transport import workers
+from netlink_safe.transport.namespace import Namespace
+from netlink_safe.transport.pool import SocketPool, answered
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.terms import Terms, Wait
 from netlink_safe.transport.workers import Workers, needs_worker, offload
@@ -179,6 +182,24 @@ def test_a_caller_is_woken_after_the_wakeup_is_written_however_threads_are_switc
         sys.setswitchinterval(interval)
 
 
+def test_a_thread_that_could_not_be_started_does_not_keep_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When threads can be had again, the next call works."""
+    own = Workers(limit=2)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="can't start"):
+                carried(offload(call(lambda: 1), terms(), own))
+    assert not own._waiting
+    assert carried(offload(call(lambda: 5), terms(), own)) == ([], 5)
+
+
 def test_idle_threads_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """After ten seconds; here, after none."""
     monkeypatch.setattr(workers, "IDLE_SECONDS", 0.0)
@@ -190,19 +211,22 @@ def test_idle_threads_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_first_request_of_its_kind_goes_through_a_worker() -> None:
     """The kernel may load a module for it; what has answered once is loaded."""
-    from netlink_safe.families.tcp import FEATURE, tcp_sockets
-    from netlink_safe.transport.steps import answered
-
+    pool = SocketPool(4, 65536, Namespace(None))
     before = set(answered)
     try:
         answered.clear()
-        assert needs_worker(4, tcp_sockets())
+        assert needs_worker(pool, ())
+        pool.open()
+        assert not needs_worker(pool, ())
+        assert needs_worker(pool, tcp_sockets())
         answered.add((4, FEATURE))
-        assert not needs_worker(4, tcp_sockets())
-        assert not needs_worker(4, tcp_sockets(states=["listen"]))
-        assert needs_worker(4, tcp_sockets(states=["listen", "close_wait"]))
+        assert not needs_worker(pool, tcp_sockets())
+        assert not needs_worker(pool, tcp_sockets(states=["listen"]))
+        assert needs_worker(pool, tcp_sockets(states=["listen", "close_wait"]))
+        assert needs_worker(SocketPool(4, 65536, Namespace("elsewhere")), tcp_sockets())
     finally:
         answered.update(before)
+        pool.close()
 
 
 def _rows(operation: Steps[Any, Any]) -> Iterator[list[Any]]:

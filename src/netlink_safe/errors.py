@@ -15,7 +15,20 @@ import attrs
 
 
 class NetlinkError(Exception):
-    """The base of every error that this library defines."""
+    """The base of every error that this library defines; all survive pickling."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[NetlinkError], args: tuple[object, ...], state: dict[str, object]
+) -> object:
+    error = kind.__new__(kind, *args)
+    # Not the class's own __init__, which takes other arguments than it keeps.
+    (OSError if isinstance(error, OSError) else Exception).__init__(error, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class LocalProtocolError(NetlinkError):
@@ -165,8 +178,8 @@ class NetlinkTimeout(NetlinkError, TimeoutError):
 
     def __str__(self) -> str:
         seen = (
-            f"{self.attempts} attempts, {self.datagrams} datagrams and {self.rows} rows seen, "
-            f"{self.drops} drops, {self.queue_fill} bytes in the queue"
+            f"attempts: {self.attempts}, datagrams: {self.datagrams}, rows: {self.rows}, "
+            f"drops: {self.drops}, bytes in the queue: {self.queue_fill}"
         )
         unknown = "; the request may still be applied" if self.outcome == "unknown" else ""
         detail = f"; {self.detail}" if self.detail else ""

@@ -3,13 +3,15 @@
 Steps that take long are made in worker threads: a send may load a module, and a receive of a dump
 may walk a large table in search of its next row, for milliseconds in which no other task would run.
 
-May call ``transport``, ``families``, ``protocol`` and ``errors``.
+May call ``transport``, ``protocol``, ``aio.waiting`` and ``errors``.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self
+
+import anyio
 
 from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Waiter, result
 from netlink_safe.errors import ClosedError
@@ -40,6 +42,8 @@ class Dump(Generic[Row]):
         self._waiter = waiter
         self._turn = Turn()
         self._advancing = False
+        self._given_up = False
+        self._wait_scope: anyio.CancelScope | None = None
         self._rows: Iterator[Row] = iter(())
 
     def __aiter__(self) -> Self:
@@ -58,9 +62,16 @@ class Dump(Generic[Row]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give the dump up and close its kernel socket; never waits, harmless when done twice."""
+        """Give the dump up and close its kernel socket; never waits, harmless when done twice.
+
+        A task that waits for its rows meanwhile, or asks for more later, gets ClosedError.
+        """
         self._rows = iter(())
-        self._operation.close()
+        self._given_up = True
+        if self._wait_scope is not None:
+            self._wait_scope.cancel()  # the task that waits on the descriptor is to close it
+        else:
+            self._operation.close()
 
     async def _next_batch(self) -> list[Row]:
         if self._advancing:
@@ -69,23 +80,38 @@ class Dump(Generic[Row]):
         deadline = self._terms.deadline
         deadline.resume()
         try:
+            self._check_not_given_up()
             for step in self._operation:
                 if isinstance(step, Wait):
-                    await self._waiter.wait(step)
-                    self._turn.taken()
-                    continue
-                await self._turn.give()
-                if step:
-                    return step
-        except ClosedError as error:
-            raise AsyncClosedError(*error.args) from None
-        except BaseException:  # cancelled, too: nothing may be left for a later call to trip over
+                    await self._wait(step)
+                else:
+                    await self._turn.give()
+                    self._check_not_given_up()
+                    if step:
+                        return step
+        except BaseException as error:  # cancelled, too: nothing may be left to trip over
+            self._given_up = True
             self._operation.close()
+            if isinstance(error, ClosedError):
+                raise AsyncClosedError(*error.args) from None
             raise
         finally:
             deadline.pause()
             self._advancing = False
         raise StopAsyncIteration
+
+    async def _wait(self, wait: Wait) -> None:
+        try:
+            with anyio.CancelScope() as self._wait_scope:
+                await self._waiter.wait(wait)
+        finally:
+            self._wait_scope = None
+        self._check_not_given_up()
+        self._turn.taken()
+
+    def _check_not_given_up(self) -> None:
+        if self._given_up:
+            raise ClosedError("this dump was given up; ask again")
 
 
 class RequestSocket:
@@ -102,13 +128,24 @@ class RequestSocket:
         self._waiter = Waiter()
 
     async def __aenter__(self) -> Self:
+        """Open the first kernel socket, so that what is wrong comes out now."""
+        terms = self._terms(None)
+        terms.doing = "the opening of a netlink socket"
+        try:
+            await result(offload(steps.call(self._pool.open), terms), self._waiter)
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close every kernel socket; what another task has under way ends in ClosedError."""
+        """Close the kernel sockets; what another task has under way ends in ClosedError.
+
+        A dump whose rows are being taken closes its own when the next ones are asked for.
+        """
         self._pool.close()
         self._waiter.wake()
 
@@ -152,7 +189,7 @@ class RequestSocket:
     ) -> list[Fold]:
         """Ask, and let a fold of its own take the rows of each request; none is kept.
 
-        The fold works in a worker thread, and starts again from zero with each attempt.
+        A fold starts again from zero with each attempt; it works here or in a worker thread.
         Raises as ``dump`` does.
         """
         terms = self._terms(timeout, when_interrupted)

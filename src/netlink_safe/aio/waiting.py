@@ -39,15 +39,23 @@ class Waiter:
         self._awake = False
 
     async def wait(self, wait: Wait) -> None:
-        """Return when the descriptor is readable, the time is over, or ``wake`` was called."""
-        if self._awake:
-            return
+        """Return when the descriptor is readable or the time is over.
+
+        Raises ClosedError once ``wake`` was called, before or meanwhile.
+        """
+        self.check_open()
         with anyio.move_on_after(wait.seconds) as scope:
             self._scopes.add(scope)
             try:
                 await anyio.wait_readable(wait.descriptor)
             finally:
                 self._scopes.discard(scope)
+        self.check_open()
+
+    def check_open(self) -> None:
+        """Raise ClosedError once ``wake`` was called."""
+        if self._awake:
+            raise ClosedError("this socket is closed; open a new one")
 
     def wake(self) -> None:
         """End every wait, now and later; harmless when done twice."""

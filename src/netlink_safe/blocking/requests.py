@@ -1,20 +1,23 @@
 """Asking the kernel, in blocking code.
 
-May call ``transport``, ``families``, ``protocol`` and ``errors``.
+May call ``transport``, ``protocol``, ``blocking.waiting`` and ``errors``.
 """
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Self
 
-from netlink_safe.blocking.waiting import Waiter, batches, result
+from netlink_safe.blocking.waiting import Waiter, result
+from netlink_safe.errors import BusyError, ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps, workers
+from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from netlink_safe.protocol.statistics import SocketStatistics
     from netlink_safe.transport.gathering import Fold
@@ -30,14 +33,16 @@ class Dump(Generic[Row]):
     """
 
     def __init__(self, operation: Steps[Row, None], terms: Terms, waiter: Waiter) -> None:
-        self._operation = operation
-        self._batches = self._paused(operation, terms, waiter)
-        self._rows = chain.from_iterable(self._batches)
+        self._batches = _Batches(operation, terms, waiter)
+        # Not a generator of this object's own, which would hold the object that holds it.
+        self._rows: Iterator[Row] = chain.from_iterable(self._batches)
 
     def __iter__(self) -> Iterator[Row]:
+        self._batches.check_not_given_up()
         return self._rows
 
     def __next__(self) -> Row:
+        self._batches.check_not_given_up()
         return next(self._rows)
 
     def __enter__(self) -> Self:
@@ -47,23 +52,61 @@ class Dump(Generic[Row]):
         self.close()
 
     def close(self) -> None:
-        """Give the dump up and close its kernel socket; harmless when done twice."""
-        self._batches.close()
-        self._operation.close()
+        """Give the dump up and close its kernel socket; harmless when done twice.
 
-    @staticmethod
-    def _paused(
-        operation: Steps[Row, None], terms: Terms, waiter: Waiter
-    ) -> Generator[list[Row], None, None]:
-        """The batches, the clock standing still while the consumer has one."""
-        terms.deadline.resume()
+        Where another thread waits for its rows, that one closes it when its wait is over; to end
+        the wait as well, close the object that was asked.
+        """
+        self._rows = iter(())
+        self._batches.close()
+
+
+class _Batches(Generic[Row]):
+    """The rows that an operation yields, the clock standing still while the consumer has some."""
+
+    def __init__(self, operation: Steps[Row, None], terms: Terms, waiter: Waiter) -> None:
+        self._operation = operation
+        self._terms = terms
+        self._waiter = waiter
+        self._advancing = threading.Lock()
+        self._given_up = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> list[Row]:
+        if not self._advancing.acquire(blocking=False):
+            raise BusyError("iterated by another thread; give each thread a dump of its own")
+        self._terms.deadline.resume()
         try:
-            for batch in batches(operation, waiter):
-                terms.deadline.pause()
-                yield batch
-                terms.deadline.resume()
+            self.check_not_given_up()
+            for step in self._operation:
+                if isinstance(step, Wait):
+                    self._waiter.wait(step)
+                    self.check_not_given_up()
+                elif step:
+                    return step
+        except BaseException:
+            self._given_up = True
+            self._operation.close()
+            raise
         finally:
-            operation.close()
+            self._terms.deadline.pause()
+            self._advancing.release()
+        raise StopIteration
+
+    def close(self) -> None:
+        self._given_up = True
+        if self._advancing.acquire(blocking=False):
+            try:
+                self._operation.close()
+            finally:
+                self._advancing.release()
+
+    def check_not_given_up(self) -> None:
+        """Raise ClosedError for a dump that did not come to its end and never will."""
+        if self._given_up:
+            raise ClosedError("this dump was given up; ask again")
 
 
 class RequestSocket:
@@ -77,7 +120,14 @@ class RequestSocket:
     def __init__(self, pool: SocketPool, timeout: float) -> None:
         self._pool = pool
         self._timeout = timeout
-        self._waiter = Waiter()
+        try:
+            self._waiter = Waiter()
+            terms = self._terms(None)
+            terms.doing = "the opening of a netlink socket"
+            self._result(steps.call(pool.open), (), terms)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -86,9 +136,13 @@ class RequestSocket:
         self.close()
 
     def close(self) -> None:
-        """Close every kernel socket; what another thread has under way ends in ClosedError."""
+        """Close the kernel sockets; what another thread has under way ends in ClosedError.
+
+        A dump whose rows are being taken closes its own when the next ones are asked for.
+        """
         self._pool.close()
-        self._waiter.wake()
+        if hasattr(self, "_waiter"):  # without descriptors to be had, there is none
+            self._waiter.wake()
 
     def dump(
         self,
@@ -115,12 +169,8 @@ class RequestSocket:
 
     def request(self, request: Request[Row], *, timeout: opening.Timeout | None = None) -> Row:
         """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
-        terms = self._terms(timeout)
-        operation = self._carried(steps.ask(self._pool, (request,), terms), (request,), terms)
-        try:
-            rows = [row for batch in batches(operation, self._waiter) for row in batch]
-        finally:
-            operation.close()
+        with self.dump(request, timeout=timeout) as dump:
+            rows = list(dump)
         return opening.only_row(rows, request)  # type: ignore[no-any-return]
 
     def fold(
@@ -137,8 +187,7 @@ class RequestSocket:
         """
         terms = self._terms(timeout, when_interrupted)
         listed = opening.listed(requests)
-        operation = steps.fold(self._pool, listed, terms, new_fold)
-        return result(self._carried(operation, listed, terms), self._waiter)
+        return self._result(steps.fold(self._pool, listed, terms, new_fold), listed, terms)
 
     def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
         """Files of /proc/net as this object's network namespace has them."""
@@ -160,9 +209,14 @@ class RequestSocket:
         limit = self._timeout if timeout is None else timeout
         return opening.new_terms(self._pool, limit, when_interrupted, distinct)
 
+    def _result(
+        self, operation: Steps[Any, Result], requests: Sequence[Request[Any]], terms: Terms
+    ) -> Result:
+        return result(self._carried(operation, requests, terms), self._waiter)
+
     def _carried(
         self, operation: Steps[Row, Result], requests: Sequence[Request[Any]], terms: Terms
     ) -> Steps[Row, Result]:
-        if workers.needs_worker(self._pool.protocol, requests):
+        if workers.needs_worker(self._pool, requests):
             return workers.offload(operation, terms)
         return operation

@@ -1,6 +1,6 @@
 """``open_sock_diag`` in blocking code.
 
-May call ``transport`` and ``blocking.requests``.
+May call ``transport``, ``wire`` and ``blocking.requests``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netlink_safe.blocking.requests import RequestSocket
-from netlink_safe.transport.opening import open_requests
+from netlink_safe.transport.opening import new_pool
 from netlink_safe.wire.constants import NETLINK_SOCK_DIAG
 
 if TYPE_CHECKING:
@@ -33,4 +33,4 @@ def open_sock_diag(
     Raises LocalProtocolError for nonsense, FileNotFoundError where there is no such namespace,
     PermissionError without the right to enter it, NotSupported where the kernel has no sock_diag.
     """
-    return SockDiag(open_requests(NETLINK_SOCK_DIAG, timeout, receive_buffer, netns), timeout)
+    return SockDiag(new_pool(NETLINK_SOCK_DIAG, timeout, receive_buffer, netns), timeout)

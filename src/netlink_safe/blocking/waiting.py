@@ -11,12 +11,10 @@ import select
 import threading
 from typing import TYPE_CHECKING, Any
 
+from netlink_safe.errors import ClosedError
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from netlink_safe.protocol.request import Row
     from netlink_safe.transport.terms import Result, Steps
 
 
@@ -25,29 +23,38 @@ class Waiter:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal handler may close what its thread waits for
-        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._pid = os.getpid()
         self._waiting = 0
         self._awake = False
+        self._wakeup = -1
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def wait(self, wait: Wait) -> None:
-        """Return when the descriptor is readable, the time is over, or ``wake`` was called."""
+        """Return when the descriptor is readable or the time is over.
+
+        Raises ClosedError once ``wake`` was called, before or meanwhile.
+        """
         with self._lock:
-            if self._awake:
-                return
+            self.check_open()
             self._waiting += 1
         try:
             poll = select.poll()
             poll.register(wait.descriptor, select.POLLIN)
             poll.register(self._wakeup, select.POLLIN)
-            # poll counts in milliseconds; rounding up cannot spin, and a descriptor given up on
-            # after three weeks is looked at again at once
+            # poll counts in milliseconds: rounding up cannot spin; who waits for more than twelve
+            # days looks again after twelve
             limit = None if math.isinf(wait.seconds) else min(wait.seconds * 1000, 2**30)
             poll.poll(None if limit is None else math.ceil(limit))
         finally:
             with self._lock:
                 self._waiting -= 1
                 self._close_if_last()
+        self.check_open()
+
+    def check_open(self) -> None:
+        """Raise ClosedError once ``wake`` was called."""
+        if self._awake:
+            raise ClosedError("this socket is closed; open a new one")
 
     def wake(self) -> None:
         """End every wait, now and later; harmless when done twice."""
@@ -64,16 +71,9 @@ class Waiter:
 
     def _close_if_last(self) -> None:
         if self._awake and not self._waiting:
-            os.close(self._wakeup)
-
-
-def batches(steps: Steps[Row, Any], waiter: Waiter) -> Iterator[list[Row]]:
-    """The rows that an operation yields, waiting where it says so."""
-    for step in steps:
-        if isinstance(step, Wait):
-            waiter.wait(step)
-        elif step:
-            yield step
+            wakeup, self._wakeup = self._wakeup, -1  # once, also where a handler came in between
+            if wakeup >= 0:
+                os.close(wakeup)
 
 
 def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:

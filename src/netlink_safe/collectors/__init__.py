@@ -1,4 +1,4 @@
-"""What agents collect, built with the public surface and nothing else.
+"""What agents collect, built on the surfaces; what they fold rows with reads the wire itself.
 
-May call ``aio``, ``blocking``, ``families``, ``protocol``, ``wire`` and ``errors``.
+May call ``aio``, ``blocking``, ``transport``, ``families``, ``protocol``, ``wire`` and ``errors``.
 """

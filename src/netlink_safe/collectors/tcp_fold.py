@@ -84,6 +84,11 @@ class StateFold:
             check_stretch(data, first, strides)
         return offset
 
+    @property
+    def rows(self) -> int:
+        """How many sockets were counted."""
+        return sum(self._counts)
+
     def counts(self, family: AddressFamily) -> Counter[int]:
         """How many sockets of a family are in each state, by its number."""
         kinds = (_KIND.unpack(_FAMILY_AND_STATE.pack(family, state))[0] for state in range(256))
@@ -115,6 +120,11 @@ class RareFold:
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
         self.remainders = 0
+
+    @property
+    def rows(self) -> int:
+        """How many sockets were counted."""
+        return self.counts.total()
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""

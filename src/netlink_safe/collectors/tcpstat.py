@@ -7,7 +7,8 @@
     method "counters"  only rows of rare states; ESTABLISHED and TIME_WAIT from the kernel's own
                        counters: nearly free, but counts only, and of three different instants
 
-May call ``aio``, ``blocking``, ``families``, ``protocol``, ``collectors.tcp_fold`` and ``errors``.
+May call ``aio``, ``blocking``, ``transport.namespace``, ``families``, ``protocol``,
+``collectors.tcp_fold`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import attrs
 
 from netlink_safe.collectors.tcp_fold import Listener, RareFold, StateFold
-from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.errors import LocalProtocolError, RemoteProtocolError
 from netlink_safe.families.inet_diag import AddressFamily, TcpState
 from netlink_safe.families.tcp import EVERYDAY, checked_families, tcp_sockets
 from netlink_safe.protocol.deadline import Deadline
@@ -45,7 +46,7 @@ VERSION: Final = 1
 STATES: Final = tuple(TcpState(number) for number in range(1, 13))
 #: What the kernel counts without being asked for rows, and where it says so.
 COUNTED: Final = frozenset({TcpState.ESTABLISHED, TcpState.TIME_WAIT})
-FILES: Final = ("snmp", "sockstat")
+FILES: Final = ("snmp", "sockstat", "sockstat6")
 
 
 async def collect(
@@ -65,13 +66,14 @@ async def collect(
     """
     from netlink_safe.aio.sock_diag import open_sock_diag
 
-    survey, taken_at, deadline = _survey(method, families), time.time(), Deadline(timeout)
+    survey, where = _survey(method, families), label(netns)
+    taken_at, deadline = time.time(), Deadline(timeout)
     async with open_sock_diag(timeout=timeout, netns=netns) as diag:
         folds = await diag.fold(survey.requests, survey.new_fold, timeout=deadline)
         files = await diag.read_proc_net(*survey.files, timeout=deadline) if survey.files else []
         counted = survey.summarize(folds, files)
         socket = diag.statistics()
-    return TcpStats(label(netns), taken_at, deadline.spent(), method, socket, **counted)
+    return TcpStats(where, taken_at, deadline.spent(), method, socket, **counted)
 
 
 def collect_blocking(
@@ -83,13 +85,14 @@ def collect_blocking(
     """Do what ``collect`` does, without an event loop."""
     from netlink_safe.blocking.sock_diag import open_sock_diag
 
-    survey, taken_at, deadline = _survey(method, families), time.time(), Deadline(timeout)
+    survey, where = _survey(method, families), label(netns)
+    taken_at, deadline = time.time(), Deadline(timeout)
     with open_sock_diag(timeout=timeout, netns=netns) as diag:
         folds = diag.fold(survey.requests, survey.new_fold, timeout=deadline)
         files = diag.read_proc_net(*survey.files, timeout=deadline) if survey.files else []
         counted = survey.summarize(folds, files)
         socket = diag.statistics()
-    return TcpStats(label(netns), taken_at, deadline.spent(), method, socket, **counted)
+    return TcpStats(where, taken_at, deadline.spent(), method, socket, **counted)
 
 
 @attrs.frozen(slots=True)
@@ -197,16 +200,27 @@ def _summarize_rows(
 
 
 def _summarize_counters(folds: Sequence[RareFold], files: Sequence[str]) -> dict[str, Any]:
-    """CurrEstab counts ESTABLISHED and CLOSE_WAIT (``net/ipv4/tcp.c``: tcp_set_state).
+    """ESTABLISHED and TIME_WAIT, from counters less what rows say was counted with them.
 
+    CurrEstab counts ESTABLISHED and CLOSE_WAIT, as RFC 4022 wants it, since Linux 6.10 and where
+    that was backported; before, ESTABLISHED alone (``net/ipv4/tcp.c``: tcp_set_state).  The number
+    of all full sockets, less those whose rows came, tells which of both it is.
     Rows and files are not of one instant, so that a difference could fall below 0.
     """
     counts = _added(fold.counts for fold in folds)
-    snmp, sockstat = files
-    established = _counter(snmp, "Tcp:", "CurrEstab") - counts[TcpState.CLOSE_WAIT]
-    time_wait = _counter(sockstat, "TCP:", "tw") - sum(fold.remainders for fold in folds)
+    remainders = sum(fold.remainders for fold in folds)
+    snmp, sockstat, sockstat6 = files
+    in_use = _counter(sockstat, "TCP:", "inuse")
+    in_use += _counter(sockstat6, "TCP6:", "inuse") if sockstat6 else 0
+    half_open = counts[TcpState.SYN_RECV]
+    elsewhere = counts.total() - remainders - half_open
+    counted = _counter(snmp, "Tcp:", "CurrEstab")
+    established = min(
+        (counted, counted - counts[TcpState.CLOSE_WAIT]),
+        key=lambda number: abs(number - (in_use - elsewhere)),
+    )
     counts[TcpState.ESTABLISHED] = max(established, 0)
-    counts[TcpState.TIME_WAIT] = max(time_wait, 0)
+    counts[TcpState.TIME_WAIT] = max(_counter(sockstat, "TCP:", "tw") - remainders, 0)
     return {"states": _by_state(counts)}
 
 
@@ -221,7 +235,9 @@ def _counter(text: str, prefix: str, name: str) -> int:
     if len(words) == 1:
         pairs = dict(zip(words[0][1::2], words[0][2::2], strict=False))
     if not pairs.get(name, "").lstrip("-").isdigit():
-        raise DecodeError(f"/proc/net says nothing of {name}; is it Linux's own?", 0)
+        raise RemoteProtocolError(
+            f"/proc/net says nothing of {name}; use method='dump', which needs no file"
+        )
     return int(pairs[name])
 
 

@@ -47,6 +47,8 @@ _COOKIE: Final = struct.Struct("=II")
 _NO_COOKIE: Final = b"\xff" * _COOKIE.size
 _REST_OF_SOCKET_ID: Final = bytes(44)
 _ENOENT: Final = 2
+_EINVAL: Final = 22
+_EOPNOTSUPP: Final = 95
 
 #: States of a table's everyday; the mask that they make is 0xfff less the unused bit 0.
 EVERYDAY: Final = frozenset(TcpState(number) for number in range(1, 12))
@@ -63,9 +65,9 @@ Member = TypeVar("Member", bound=enum.IntEnum)
 
 
 def tcp_sockets(
-    states: Iterable[StateLike] | None = None,
+    states: Iterable[StateLike] | StateLike | None = None,
     families: Iterable[FamilyLike] | FamilyLike | None = None,
-    extensions: Iterable[ExtensionLike] = (),
+    extensions: Iterable[ExtensionLike] | ExtensionLike = (),
     source_port: int = 0,
     destination_port: int = 0,
 ) -> tuple[Request[TcpSocket], ...]:
@@ -79,6 +81,8 @@ def tcp_sockets(
     Raises LocalProtocolError for what does not exist.
     """
     wanted = EVERYDAY if states is None else _members(TcpState, states, "state")
+    if not wanted:
+        raise LocalProtocolError("states is empty, which asks for nothing; leave it out for all")
     asked = checked_families(families)
     mask = _extension_mask(extensions)
     ports = _checked_ports(source_port, destination_port)
@@ -96,7 +100,7 @@ def tcp_socket(
     *,
     interface: int = 0,
     cookie: int | None = None,
-    extensions: Iterable[ExtensionLike] = (),
+    extensions: Iterable[ExtensionLike] | ExtensionLike = (),
 ) -> Request[TcpSocket]:
     """Ask for one socket by its addresses, without a walk of the table.
 
@@ -123,7 +127,7 @@ def tcp_socket(
                 ports,
                 packed.ljust(16, b"\0"),
                 packed_peer.ljust(16, b"\0"),
-                _U32.pack(interface),
+                _checked_interface(interface),
                 (_NO_COOKIE if cookie is None else _packed_cookie(cookie)),
             )
         ),
@@ -178,6 +182,7 @@ def _in_one_walk(
         + _OLD_STATES.pack(_mask(states), 0),
         row_type=TCPDIAG_GETSOCK,
         instead=by_family,
+        instead_on=frozenset({_EINVAL, _EOPNOTSUPP}),
     )
 
 
@@ -232,7 +237,9 @@ def checked_families(
     """
     if families is None:
         return frozenset(AddressFamily)
-    return _members(AddressFamily, families, "address family")
+    if found := _members(AddressFamily, families, "address family"):
+        return found
+    raise LocalProtocolError("families is empty, which asks for nothing; leave it out for both")
 
 
 def _members(
@@ -270,7 +277,23 @@ def _packed(address: str) -> tuple[bytes, AddressFamily]:
         parsed = ipaddress.ip_address(address)
     except ValueError as error:
         raise LocalProtocolError(str(error)) from error
+    if getattr(parsed, "scope_id", None):
+        raise LocalProtocolError(
+            f"{address!r} has a scope; give the address without it, and interface= its number"
+        )
     return parsed.packed, AddressFamily.INET if parsed.version == 4 else AddressFamily.INET6
+
+
+def _checked_interface(interface: int) -> bytes:
+    if (
+        isinstance(interface, bool)
+        or not isinstance(interface, int)
+        or not 0 <= interface < 1 << 31
+    ):
+        raise LocalProtocolError(
+            f"{interface!r} is no interface index; socket.if_nametoindex has it"
+        )
+    return _U32.pack(interface)
 
 
 def _packed_cookie(cookie: int) -> bytes:

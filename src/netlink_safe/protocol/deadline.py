@@ -28,7 +28,10 @@ def checked_timeout(timeout: float) -> float:
         raise LocalProtocolError(
             f"timeout={timeout!r} must be above 0 seconds; to wait for ever, say math.inf"
         )
-    return float(timeout)
+    try:
+        return float(timeout)
+    except OverflowError:
+        raise LocalProtocolError("timeout is too large a number; say math.inf") from None
 
 
 class Deadline:
@@ -48,6 +51,16 @@ class Deadline:
         """Seconds counted so far."""
         running = 0.0 if self._running_since is None else self._clock() - self._running_since
         return self._spent + running
+
+    def part(self) -> Deadline:
+        """The same limit for one of several operations that share it.
+
+        It has spent what was spent until now, and stands still or counts on by itself, so that
+        one operation cannot stop the other's clock.
+        """
+        part = Deadline(self.timeout, self._clock)
+        part._spent = self.spent()
+        return part
 
     def pause(self) -> None:
         """Stop counting: the consumer has the floor."""

@@ -33,7 +33,8 @@ class Request(Generic[Row]):
     ``idempotent`` questions may be asked again on a fresh socket.
     ``may_stall`` says that one system call may take long, since the kernel walks a big table,
     takes rtnl_lock or loads a module inside it; such a request goes through a worker thread.
-    ``instead`` is the same question in other words, for a kernel that refuses this one with EINVAL.
+    ``instead`` is the same question in other words, for a kernel that refuses this one with one of
+    the errnos ``instead_on``.
     ``missing`` are the errnos with which a kernel says that it lacks ``feature``, which came with
     release ``since``.
     """
@@ -49,6 +50,7 @@ class Request(Generic[Row]):
     idempotent: bool = True
     may_stall: bool = False
     instead: tuple[Request[Row], ...] = attrs.field(default=(), repr=False)
+    instead_on: frozenset[int] = frozenset()
     feature: str = "this request"
     since: str | None = None
     missing: frozenset[int] = frozenset()

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 class RowFold(Protocol):
-    """What makes something of rows without keeping them; each attempt starts with a new one."""
+    """What makes something of rows without keeping them; each attempt starts with a new one.
+
+    It is called in the caller's thread or in a worker, one after the other.
+    """
+
+    @property
+    def rows(self) -> int:
+        """How many it has taken, for an error to tell."""
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; see ``protocol.request.Reader``."""
@@ -35,6 +42,10 @@ class Collector(Protocol):
     """
 
     handed_out: bool
+
+    @property
+    def rows(self) -> int:
+        """How many were seen, for an error to tell."""
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int: ...
 
@@ -52,7 +63,7 @@ class Rows(Generic[Row]):
         self._identity = request.identity if terms.distinct else None
         if terms.distinct and request.identity is None:
             raise LocalProtocolError(f"nothing tells the rows of {request.name} apart")
-        self._seen: set[Hashable] = set()
+        self.rows = 0
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         return self._read(data, offset, strides, self._rows)
@@ -63,13 +74,14 @@ class Rows(Generic[Row]):
             rows = self._first_seen(rows, self._identity)
         if rows:
             self.handed_out = True
-            self._terms.rows += len(rows)
+            self.rows += len(rows)
         return rows
 
     def _first_seen(self, rows: list[Row], identity: Callable[[Row], Hashable]) -> list[Row]:
         fresh = {identity(row): row for row in reversed(rows)}  # reversed: the first of equals wins
-        kept = [row for name, row in reversed(fresh.items()) if name not in self._seen]
-        self._seen.update(fresh)
+        seen = self._terms.seen
+        kept = [row for name, row in reversed(fresh.items()) if name not in seen]
+        seen.update(fresh)
         return kept
 
 
@@ -80,6 +92,10 @@ class Folded(Generic[Fold]):
         self.handed_out = False
         self.fold = new_fold()
         self.read = self.fold.read
+
+    @property
+    def rows(self) -> int:
+        return self.fold.rows
 
     def take(self) -> list[Any]:
         return []

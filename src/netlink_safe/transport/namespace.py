@@ -3,11 +3,12 @@
 A thread of its own enters the namespace and ends there, so that no thread of the caller is ever
 left in the wrong one.  A socket stays for life in the namespace it was made in.
 
-May call ``errors``.
+May call ``transport.forks`` and ``errors``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -15,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from netlink_safe.errors import ClosedError, LocalProtocolError
+from netlink_safe.transport.forks import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,27 +43,27 @@ NetworkNamespace: TypeAlias = "str | os.PathLike[str] | int | HasFileno | None"
 class Namespace:
     """A network namespace held open by a descriptor: the one named, or the calling thread's own.
 
-    Held, so that its name may go away and another process may get its pid meanwhile.
-    Raises FileNotFoundError when there is none, PermissionError without the right to open it,
-    LocalProtocolError for what can be none.
+    Held from the first use on, so that its name may go away and its pid become another's.
+    Raises LocalProtocolError at once for what can be none; when first used, FileNotFoundError where
+    there is none and PermissionError without the right to open it.
     """
 
     def __init__(self, netns: NetworkNamespace) -> None:
-        self.label = label(netns)
-        self._lock = threading.Lock()
+        self._closed = False
         self._descriptor: int | None = None
-        self._identity: tuple[int, int] | None = None
-        if netns is None and not os.path.exists(f"{THREAD}/ns/net"):
-            return  # no /proc: there is no way to tell namespaces apart, or to enter one
-        self._descriptor = _open(netns)
-        self._identity = _identity(os.fstat(self._descriptor))
+        self._lock = threading.RLock()  # a signal handler may close what its thread is opening
+        self._forks = forks()
+        self._netns = _checked(netns)
+        self.label = label(netns)
+        if netns is None or isinstance(netns, HasFileno):
+            self._descriptor = _open(netns)  # now: it is the calling thread's, or may be closed
 
     def run(self, function: Callable[[], T]) -> T:
         """Call the function inside the namespace, and hand back what it returns or raises.
 
         A thread that is already there makes the call itself.
         """
-        if self._identity is None or self._identity == _identity(os.stat(f"{THREAD}/ns/net")):
+        if self._is_here():
             return function()
         outcome: list[T] = []
         failure: list[BaseException] = []
@@ -81,7 +83,7 @@ class Namespace:
         return outcome[0]
 
     def read(self, names: Iterable[str]) -> list[str]:
-        """Files of /proc/net as this namespace has them, such as ``snmp``, one after the other.
+        """Files of /proc/net as this namespace has them, such as ``snmp``; empty if not there.
 
         /proc/net and /proc/self/net are the main thread's; only thread-self follows a thread that
         has entered another namespace.
@@ -90,18 +92,43 @@ class Namespace:
         def read_files() -> list[str]:
             texts = []
             for name in names:
-                with open(f"{THREAD}/net/{name}", encoding="ascii") as file:
-                    texts.append(file.read())
+                try:
+                    with open(f"{THREAD}/net/{name}", encoding="ascii") as file:
+                        texts.append(file.read())
+                except FileNotFoundError:  # such as sockstat6 where there is no IPv6
+                    texts.append("")
             return texts
 
         return self.run(read_files)
 
     def close(self) -> None:
         """Give the descriptor back; harmless when done twice."""
-        with self._lock:
+        with self._lock if self._forks == forks() else contextlib.nullcontext():
+            self._closed = True
             descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_netns"):
+            self.close()
+
+    def _is_here(self) -> bool:
+        if self._descriptor is None:
+            opened = _open(self._netns)  # without the lock: it may take long, and close() may not
+            if opened is None:
+                return True  # without /proc no namespace can be told from another, or entered
+            with self._lock:
+                if self._closed or self._descriptor is not None:
+                    os.close(opened)
+                else:
+                    self._descriptor = opened
+        with self._lock:
+            if self._descriptor is None:
+                raise ClosedError("this socket is closed; open a new one")
+            there = os.fstat(self._descriptor)
+        here = os.stat(f"{THREAD}/ns/net")
+        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def _enter(self) -> None:
         try:
@@ -131,15 +158,21 @@ def label(netns: NetworkNamespace) -> str | None:
     return f"descriptor {netns.fileno()}" if isinstance(netns, HasFileno) else str(netns)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
-
-
-def _open(netns: NetworkNamespace) -> int:
-    if netns is None:
-        return os.open(f"{THREAD}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def _checked(netns: NetworkNamespace) -> NetworkNamespace:
     if isinstance(netns, bool) or (isinstance(netns, str) and not netns.strip()):
         raise LocalProtocolError(f"netns={netns!r} names no network namespace")
+    if netns is None or isinstance(netns, str | os.PathLike | int | HasFileno):
+        return netns
+    raise LocalProtocolError(
+        f"netns={netns!r} is neither a name, a path, a pid nor an object with fileno()"
+    )
+
+
+def _open(netns: NetworkNamespace) -> int | None:
+    if netns is None:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(f"{THREAD}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return None
     if isinstance(netns, int):
         return _open_path(f"/proc/{netns}/ns/net", f"no process has the pid {netns}")
     if isinstance(netns, str) and "/" not in netns:
@@ -148,11 +181,7 @@ def _open(netns: NetworkNamespace) -> int:
         )
     if isinstance(netns, str | os.PathLike):
         return _open_path(os.fspath(netns), "no such file; a network namespace's path is expected")
-    if isinstance(netns, HasFileno):
-        return os.dup(netns.fileno())
-    raise LocalProtocolError(
-        f"netns={netns!r} is neither a name, a path, a pid nor an object with fileno()"
-    )
+    return os.dup(netns.fileno())
 
 
 def _open_path(path: str, missing: str) -> int:

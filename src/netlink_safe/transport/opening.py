@@ -26,22 +26,16 @@ Requests: TypeAlias = Request[Row] | Iterable[Request[Row]]
 Timeout: TypeAlias = float | Deadline
 
 
-def open_requests(
+def new_pool(
     protocol: int, timeout: float, receive_buffer: int | None, netns: NetworkNamespace
 ) -> SocketPool:
-    """A pool whose first socket is open, so that what is wrong comes out now.
+    """A pool of sockets that ask, none of them open yet.
 
-    Raises LocalProtocolError for a nonsense argument, OSError where the kernel says no.
+    Raises LocalProtocolError for a nonsense argument.
     """
     checked_timeout(timeout)
     size = checked_size(receive_buffer, default_request_buffer())
-    pool = SocketPool(protocol, size, Namespace(netns))
-    try:
-        pool.release(pool.acquire())
-    except BaseException:
-        pool.close()
-        raise
-    return pool
+    return SocketPool(protocol, size, Namespace(netns))
 
 
 def listed(requests: Requests[Row]) -> Sequence[Request[Row]]:
@@ -64,8 +58,7 @@ def new_terms(
     if when_interrupted not in get_args(WhenInterrupted):
         choices = ", ".join(get_args(WhenInterrupted))
         raise LocalProtocolError(f"when_interrupted={when_interrupted!r} is none of {choices}")
-    deadline = timeout if isinstance(timeout, Deadline) else Deadline(timeout)
-    deadline.resume()
+    deadline = timeout.part() if isinstance(timeout, Deadline) else Deadline(timeout)
     return Terms(deadline, pool.tally, when_interrupted, distinct)
 
 

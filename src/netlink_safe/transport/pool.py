@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Final
 
 from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.statistics import SocketStatistics, Tally
-from netlink_safe.transport.socket import NetlinkSocket, check_not_forked, forks
+from netlink_safe.transport.forks import check_not_forked, forks
+from netlink_safe.transport.socket import NetlinkSocket
 
 if TYPE_CHECKING:
     from netlink_safe.transport.namespace import Namespace
 
 IDLE: Final = 4
+
+#: (protocol, feature) pairs that have answered in this process, so that their modules are loaded.
+answered: Final[set[tuple[int, str]]] = set()
+#: The feature of a protocol as such.
+OPENING: Final = "opening"
 
 
 class SocketPool:
@@ -35,6 +41,11 @@ class SocketPool:
         self._effective_receive_buffer = 0
         self._idle: deque[NetlinkSocket] = deque()
         self._busy: set[NetlinkSocket] = set()
+
+    def open(self) -> None:
+        """Open a first socket, for what is wrong to come out.  Raises OSError, NotSupported."""
+        self.release(self.acquire())
+        answered.add((self.protocol, OPENING))
 
     def acquire(self) -> NetlinkSocket:
         """An idle socket, or a new one.  Raises ClosedError."""
@@ -60,8 +71,7 @@ class SocketPool:
     def discard(self, sock: NetlinkSocket) -> None:
         """Close a socket whose exchange may still be running in the kernel."""
         self._busy.discard(sock)
-        self.tally.drops += sock.memory().drops
-        sock.close()
+        self._close(sock)
 
     def close(self) -> None:
         """Close what is idle; a socket in use is closed by its exchange, at its next step."""
@@ -99,5 +109,9 @@ class SocketPool:
                 sock = self._idle.pop()
             except IndexError:  # another thread closed it
                 return
-            self.tally.drops += sock.memory().drops
-            sock.close()
+            self._close(sock)
+
+    def _close(self, sock: NetlinkSocket) -> None:
+        drops = sock.memory().drops
+        self.tally.drops += drops
+        sock.close()

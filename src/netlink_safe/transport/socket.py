@@ -4,7 +4,7 @@ The kernel assigns the port ID.  Extended acks and strict checking are on where 
 Every receive is of at least 32 KiB (``net/netlink/af_netlink.c``: the kernel's dump chunks follow
 the largest receive so far on a socket, up to 32 KiB, so that a shorter one would truncate them).
 
-May call ``transport.buffers``, ``wire`` and ``errors``.
+May call ``transport.buffers``, ``transport.forks``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from netlink_safe.errors import ClosedError, LocalProtocolError, NotSupported, OverrunError
+from netlink_safe.errors import ClosedError, NotSupported, OverrunError
 from netlink_safe.transport.buffers import set_receive_buffer
+from netlink_safe.transport.forks import check_not_forked, forks
 from netlink_safe.wire.constants import (
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
@@ -42,30 +43,6 @@ OPTIONS: Final = (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK)
 
 #: Called with each kernel socket as it is opened; this is where tests make real faults.
 opened: Final[list[Callable[[socket.socket], None]]] = []
-
-_forks = 0
-
-
-def _count_fork() -> None:
-    global _forks  # noqa: PLW0603  # wherever the fork happens, this is where it is seen
-    _forks += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
-
-
-def forks() -> int:
-    """How many forks lie between this process and the one that imported this."""
-    return _forks
-
-
-def check_not_forked(forks_at_opening: int) -> None:
-    """Raise LocalProtocolError where a parent opened what a child uses."""
-    if forks_at_opening != _forks:
-        raise LocalProtocolError(
-            "this netlink socket was opened before a fork and belongs to the parent, whose "
-            "replies the child would steal; open a new one in the child"
-        )
 
 
 @attrs.frozen(slots=True)
@@ -106,7 +83,7 @@ class NetlinkSocket:
             raise
         self._receive_size = receive_size
         self._sequence = int.from_bytes(os.urandom(4), sys.byteorder)
-        self._forks = _forks
+        self._forks = forks()
 
     def fileno(self) -> int:
         """The descriptor, to wait on; raises once closed or in a forked child."""
@@ -133,7 +110,7 @@ class NetlinkSocket:
         Raises OverrunError on ENOBUFS, with the drops that the kernel has counted; other errors
         stay OSError.
         """
-        if self._forks != _forks:
+        if self._forks != forks():
             self.check_usable()
         try:
             data, _, flags, address = self._socket.recvmsg(

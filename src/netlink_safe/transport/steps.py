@@ -17,7 +17,6 @@ May call ``transport``, ``protocol``, ``wire`` and ``errors``.
 
 from __future__ import annotations
 
-import errno
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,13 +32,13 @@ from netlink_safe.protocol.deadline import given_up_at
 from netlink_safe.protocol.exchange import Exchange
 from netlink_safe.protocol.trust import reject_reply
 from netlink_safe.transport.gathering import Collector, Folded, Rows
+from netlink_safe.transport.pool import answered
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from netlink_safe.protocol.request import Request, Row
-    from netlink_safe.protocol.statistics import Tally
     from netlink_safe.transport.gathering import Fold
     from netlink_safe.transport.pool import SocketPool
     from netlink_safe.transport.socket import Memory, NetlinkSocket
@@ -78,9 +77,6 @@ def call(function: Callable[[], Result]) -> Steps[Any, Result]:
     yield []  # never reached: it makes this a generator
 
 
-#: (protocol, feature) pairs that have answered in this process, so that their modules are loaded.
-answered: Final[set[tuple[int, str]]] = set()
-
 AnyCollector = TypeVar("AnyCollector", bound=Collector)
 
 
@@ -98,7 +94,7 @@ def _asked(
     try:
         return [(yield from _attempts(pool, request, terms, new_collector))]
     except KernelError as error:
-        if error.errno != errno.EINVAL or not request.instead:
+        if error.errno not in request.instead_on:
             raise
     collectors = []
     for other in request.instead:
@@ -113,6 +109,7 @@ def _attempts(
     new_collector: Callable[[Request[Any]], AnyCollector],
 ) -> Steps[Any, AnyCollector]:
     terms.doing = request.name
+    terms.outcome = "none" if request.idempotent else "unknown"
     for number in range(1, ATTEMPTS + 1):
         is_last = number == ATTEMPTS or not request.idempotent
         collector = new_collector(request)
@@ -124,7 +121,9 @@ def _attempts(
             yield from _attempt(pool, sock, request, terms, collector, is_last)
             ended_well = True
         except (_Late, InconsistentError) as error:
-            _count(terms.tally, error)
+            terms.rows += collector.rows
+            if isinstance(error, OverrunError):
+                terms.tally.overruns += 1
             again = not (is_last or collector.handed_out or terms.deadline.remaining() <= 0)
             if isinstance(error, _Late) and not again:
                 raise _timeout(request, terms, sock.memory()) from None
@@ -167,6 +166,7 @@ def _attempt(
             tally.datagrams += 1
             if reason := reject_reply(datagram):
                 tally.rejected[reason] += 1
+                yield []  # a flood of them must not keep others from their turn
             elif datagram.truncated:
                 raise TruncatedError(
                     f"a datagram of the reply to {request.name} was longer than the receive of "
@@ -195,21 +195,7 @@ def _attempt(
             )
 
 
-def _count(tally: Tally, error: Exception) -> None:
-    if isinstance(error, _Late):
-        tally.timeouts += 1
-    elif isinstance(error, OverrunError):
-        tally.overruns += 1
-
-
 def _timeout(request: Request[Any], terms: Terms, memory: Memory) -> NetlinkTimeout:
-    return NetlinkTimeout(
-        f"the reply to {request.name}",
-        terms.deadline.timeout,
-        attempts=terms.attempts,
-        datagrams=terms.datagrams,
-        rows=terms.rows,
-        drops=memory.drops,
-        queue_fill=memory.queued,
-        outcome="none" if request.idempotent else "unknown",
+    return terms.timed_out(
+        f"the reply to {request.name}", drops=memory.drops, queue_fill=memory.queued
     )

@@ -1,15 +1,16 @@
 """What an operation is, to those who carry it: steps, what it waits for, and on what terms it runs.
 
-May call ``protocol``.
+May call ``protocol`` and ``errors``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from netlink_safe.errors import NetlinkTimeout
 from netlink_safe.protocol.request import Row
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ Steps: TypeAlias = Generator[Wait | list[Row], None, Result]
 class Terms:
     """On what terms an operation runs, what it is at, and what it has seen so far.
 
-    ``may_stall`` says that the kernel may hold up the next step.
+    ``may_stall`` says that the kernel may hold up the next step, ``outcome`` what NetlinkTimeout is
+    to say of the request; ``seen`` are the rows that a distinct dump has given already.
     """
 
     deadline: Deadline
@@ -48,6 +50,28 @@ class Terms:
     distinct: bool = False
     doing: str = "the request"
     may_stall: bool = True
+    outcome: Literal["none", "unknown"] = "none"
     attempts: int = 0
     datagrams: int = 0
     rows: int = 0
+    seen: set[Hashable] = attrs.field(factory=set)
+    over: bool = False
+
+    def timed_out(
+        self, waiting_for: str, *, drops: int = 0, queue_fill: int = 0, detail: str = ""
+    ) -> NetlinkTimeout:
+        """The error at the deadline, counted once, whoever of caller and thread comes first."""
+        if not self.over:
+            self.over = True
+            self.tally.timeouts += 1
+        return NetlinkTimeout(
+            waiting_for,
+            self.deadline.timeout,
+            attempts=self.attempts,
+            datagrams=self.datagrams,
+            rows=self.rows,
+            drops=drops,
+            queue_fill=queue_fill,
+            outcome=self.outcome,
+            detail=detail,
+        )

@@ -16,25 +16,27 @@ The thread owns the operation while it works on it.  A caller that gives up leav
 thread closes the operation, and so its socket, when the kernel lets it go.  Threads are daemons:
 the interpreter's exit does not wait for them.
 
-May call ``transport.steps``, ``transport.terms`` and ``errors``.
+May call ``transport.pool`` and ``transport.terms``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from netlink_safe.errors import NetlinkTimeout
-from netlink_safe.transport.steps import answered
+from netlink_safe.transport.pool import OPENING, answered
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netlink_safe.errors import NetlinkTimeout
     from netlink_safe.protocol.request import Request, Row
+    from netlink_safe.transport.pool import SocketPool
     from netlink_safe.transport.terms import Result, Steps, Terms
 
 LIMIT: Final = 64
@@ -58,7 +60,7 @@ class _Burst:
         self._steps = steps
         self._terms = terms
         self._wakeup = wakeup
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may close us in here
         self._abandoned = False
         self._done = False
         self.started = False
@@ -86,7 +88,8 @@ class _Burst:
             if not self._abandoned:
                 os.eventfd_write(self._wakeup, 1)
                 return
-        self._steps.close()
+        with contextlib.suppress(Exception):  # nobody is left to be told
+            self._steps.close()
 
     def done(self) -> bool:
         """Whether it has ended, and so whether the wakeup has been written."""
@@ -139,7 +142,18 @@ class Workers:
             if self._threads >= self._limit:
                 return
             self._threads += 1
-        threading.Thread(target=self._work, name="netlink_safe worker", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="netlink_safe worker", daemon=True).start()
+        except BaseException:  # no thread to be had: its place must not stay taken
+            with self._condition:
+                self._threads -= 1
+            self.withdraw(burst)
+            raise
+
+    def withdraw(self, burst: _Burst) -> None:
+        """Forget one that no thread has begun; its caller has given up."""
+        with self._condition, contextlib.suppress(ValueError):
+            self._waiting.remove(burst)
 
     def _work(self) -> None:
         while True:
@@ -177,7 +191,8 @@ def offload(
                 if left <= 0:
                     raise _held_up(terms, burst)
                 yield Wait(wakeup, left)
-            os.eventfd_read(wakeup)
+            with contextlib.suppress(BlockingIOError):  # a forked child may have read it
+                os.eventfd_read(wakeup)
             yield from burst.yielded
             if burst.error is not None:
                 raise burst.error
@@ -194,18 +209,15 @@ def offload(
                 yield step
             burst = _Burst(steps, terms, wakeup)
     finally:
+        workers.withdraw(burst)
         burst.abandon()
         os.close(wakeup)
+        del burst  # it holds the error, whose traceback holds this frame
 
 
 def _held_up(terms: Terms, burst: _Burst) -> NetlinkTimeout:
-    terms.tally.timeouts += 1
-    return NetlinkTimeout(
+    return terms.timed_out(
         terms.doing,
-        terms.deadline.timeout,
-        attempts=terms.attempts,
-        datagrams=terms.datagrams,
-        rows=terms.rows,
         detail=(
             "the kernel has not come back from a system call"
             if burst.started
@@ -214,11 +226,15 @@ def _held_up(terms: Terms, burst: _Burst) -> NetlinkTimeout:
     )
 
 
-def needs_worker(protocol: int, requests: Sequence[Request[Any]]) -> bool:
-    """Whether a system call for one of these may take long.
+def needs_worker(pool: SocketPool, requests: Sequence[Request[Any]]) -> bool:
+    """Whether a system call for one of these may take long, or one to open a socket for them.
 
-    So may the first of its kind in a process, since the kernel may load a module for it.
+    So may the first of its kind in a process, since the kernel may load a module for it, and
+    whatever is found by a path, which may lie anywhere.
     """
-    return any(
-        request.may_stall or (protocol, request.feature) not in answered for request in requests
+    features = {OPENING, *(request.feature for request in requests)}
+    return (
+        pool.namespace.label is not None
+        or any(request.may_stall for request in requests)
+        or any((pool.protocol, feature) not in answered for feature in features)
     )
