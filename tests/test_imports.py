@@ -69,10 +69,14 @@ def test_every_public_name_is_there() -> None:
 
 def test_the_blocking_surface_has_the_same_names() -> None:
     """What the async surface opens, the blocking one opens too."""
-    names = {name for name in netlink_safe.__all__ if name.startswith("open_")}
-    assert names <= set(blocking.__all__)
-    for name in blocking.__all__:
+    source = pathlib.Path(blocking.__file__).read_text("utf-8")
+    for name in netlink_safe.__all__:
         assert getattr(blocking, name) is not None
+        assert name in {"__version__", *blocking.__all__} or f" as {name}\n" in source
+    for name in ("open_sock_diag", "SockDiag", "Dump"):
+        assert getattr(blocking, name) is not getattr(netlink_safe, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = blocking.nothing
 
 
 def test_the_verbs_of_both_surfaces_are_the_same() -> None:

@@ -18,7 +18,7 @@ from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps
 from netlink_safe.transport.terms import Wait
-from netlink_safe.transport.workers import offload
+from netlink_safe.transport.workers import needs_worker, offload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,8 +131,11 @@ class RequestSocket:
         """Open the first kernel socket, so that what is wrong comes out now."""
         terms = self._terms(None)
         terms.doing = "the opening of a netlink socket"
+        opening_it = steps.call(self._pool.open)
+        if needs_worker(self._pool, ()):
+            opening_it = offload(opening_it, terms)
         try:
-            await result(offload(steps.call(self._pool.open), terms), self._waiter)
+            await result(opening_it, self._waiter)
         except BaseException:
             await self.aclose()
             raise

@@ -1,6 +1,6 @@
 """Where the command starts: verbs found by name, errors in one line, a status for each end.
 
-May call ``cli`` and ``errors``.
+May call ``cli``, ``errors`` and ``_version``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``netlink-safe tcpstat``: TCP sockets by state, once or again and again.
 
-May call ``collectors.tcpstat``, ``cli.tcpstat_text`` and ``errors``.
+May call ``collectors.tcpstat``, ``cli.tcpstat_text``, ``cli.tcpstat_live`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _positive(
     _context: click.Context, _parameter: click.Parameter, value: float | None
 ) -> float | None:
     if value is not None and not 0 < value < math.inf:
-        raise click.BadParameter("must be above 0 seconds")
+        raise click.BadParameter("must be a number of seconds above 0, and not for ever")
     return value
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
@@ -102,7 +102,7 @@ class TcpSocket:
         self._data = data
         self._start = start
 
-    def detach(self) -> TcpSocket:
+    def detach(self) -> Self:
         """Let go of the datagram by copying this row's own bytes; returns the row itself."""
         self._data = self._data[self._start : self._end]
         self._start = 0
@@ -209,7 +209,7 @@ class TcpSocket:
 
     @property
     def cgroup_id(self) -> int | None:
-        """The inode number of the socket's cgroup (Linux 5.9)."""
+        """The inode number of the socket's cgroup (Linux 5.8)."""
         return self._number(Given.CGROUP_ID)
 
     @property

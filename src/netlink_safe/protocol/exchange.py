@@ -12,7 +12,7 @@ when ``finished``; ``error`` then says why, if the kernel refused.
 A message with another sequence or port ID is rejected and counted; it changes nothing.
 A message of an unknown type inside the reply is an error, since rows may hide behind it.
 
-May call ``wire`` and ``errors``.
+May call ``protocol.request``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations

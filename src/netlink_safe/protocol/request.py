@@ -1,6 +1,6 @@
 """What a family hands to a surface: a question, and how to read what comes back.
 
-May call ``wire`` and ``errors``.
+May call ``wire``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @attrs.define(slots=True)
 class Tally:
-    """The running counts of one opened object; one thread or task at a time adds to a field."""
+    """The running counts of one opened object.
+
+    Threads that count at the very same moment may lose one: these are for people to look at.
+    """
 
     datagrams: int = 0
     attempts: int = 0
