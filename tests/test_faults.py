@@ -387,6 +387,7 @@ async def test_an_opening_that_the_kernel_holds_up_ends_at_the_deadline(
     surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening a protocol may load a module, and a path may lie on a mount that is dead."""
+    before = kernel.descriptors()
     release = threading.Event()
     opened = transport_namespace._open_path
 
@@ -400,6 +401,7 @@ async def test_an_opening_that_the_kernel_holds_up_ends_at_the_deadline(
             await surface.collect(timeout=0.2, netns="/proc/self/ns/net")
     finally:
         release.set()
+    kernel.until(lambda: kernel.descriptors() <= before)  # the thread lets go of what it opened
 
 
 @on_every_surface

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netlink_safe._names import HOME_OF, load
 from netlink_safe._version import __version__
 
 if TYPE_CHECKING:
@@ -53,43 +54,18 @@ if TYPE_CHECKING:
     from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
 
-_HOMES = {
-    "aio.requests": ("Dump",),
-    "aio.sock_diag": ("SockDiag", "open_sock_diag"),
-    "errors": (
-        "BusyError",
-        "ClosedError",
-        "DecodeError",
-        "DumpInterrupted",
-        "ExtendedAck",
-        "InconsistentError",
-        "KernelError",
-        "LocalProtocolError",
-        "NetlinkError",
-        "NetlinkTimeout",
-        "NotSupported",
-        "OverrunError",
-        "RemoteProtocolError",
-        "TruncatedError",
-    ),
-    "families.inet_diag": ("AddressFamily", "Extension", "Shutdown", "TcpState", "Timer"),
-    "families.inet_socket": ("AcceptQueue", "Endpoint", "TcpSocket"),
-    "families.tcp": ("tcp_socket", "tcp_sockets"),
-    "families.tcp_info": ("TcpInfo",),
-    "protocol.statistics": ("SocketStatistics",),
+_HOME_OF = {
+    **HOME_OF,
+    "Dump": "aio.requests",
+    "SockDiag": "aio.sock_diag",
+    "open_sock_diag": "aio.sock_diag",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
+    value = globals()[name] = load(name, _HOME_OF, __name__)
     return value
 
 

@@ -1,48 +1,55 @@
 """The same names as ``netlink_safe``, without ``async``.
 
 Imports no event loop and none of the message codecs, so that a small process stays small.
-What is not of one surface, such as errors and enums, is taken from ``netlink_safe``.
+What is of neither surface, such as errors and enums, is loaded when asked for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import netlink_safe
-from netlink_safe.blocking.requests import Dump, RequestSocket
-from netlink_safe.blocking.sock_diag import SockDiag, open_sock_diag
-from netlink_safe.families.tcp import tcp_socket, tcp_sockets
+from netlink_safe._names import HOME_OF, load
+from netlink_safe.blocking.requests import Dump as Dump
+from netlink_safe.blocking.requests import RequestSocket as RequestSocket
+from netlink_safe.blocking.sock_diag import SockDiag as SockDiag
+from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag
+from netlink_safe.families.tcp import tcp_socket as tcp_socket
+from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
 
 if TYPE_CHECKING:
-    from netlink_safe import AcceptQueue as AcceptQueue
-    from netlink_safe import AddressFamily as AddressFamily
-    from netlink_safe import BusyError as BusyError
-    from netlink_safe import ClosedError as ClosedError
-    from netlink_safe import DecodeError as DecodeError
-    from netlink_safe import DumpInterrupted as DumpInterrupted
-    from netlink_safe import Endpoint as Endpoint
-    from netlink_safe import ExtendedAck as ExtendedAck
-    from netlink_safe import Extension as Extension
-    from netlink_safe import InconsistentError as InconsistentError
-    from netlink_safe import KernelError as KernelError
-    from netlink_safe import LocalProtocolError as LocalProtocolError
-    from netlink_safe import NetlinkError as NetlinkError
-    from netlink_safe import NetlinkTimeout as NetlinkTimeout
-    from netlink_safe import NotSupported as NotSupported
-    from netlink_safe import OverrunError as OverrunError
-    from netlink_safe import RemoteProtocolError as RemoteProtocolError
-    from netlink_safe import Shutdown as Shutdown
-    from netlink_safe import SocketStatistics as SocketStatistics
-    from netlink_safe import TcpInfo as TcpInfo
-    from netlink_safe import TcpSocket as TcpSocket
-    from netlink_safe import TcpState as TcpState
-    from netlink_safe import Timer as Timer
-    from netlink_safe import TruncatedError as TruncatedError
+    from netlink_safe.errors import BusyError as BusyError
+    from netlink_safe.errors import ClosedError as ClosedError
+    from netlink_safe.errors import DecodeError as DecodeError
+    from netlink_safe.errors import DumpInterrupted as DumpInterrupted
+    from netlink_safe.errors import ExtendedAck as ExtendedAck
+    from netlink_safe.errors import InconsistentError as InconsistentError
+    from netlink_safe.errors import KernelError as KernelError
+    from netlink_safe.errors import LocalProtocolError as LocalProtocolError
+    from netlink_safe.errors import NetlinkError as NetlinkError
+    from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
+    from netlink_safe.errors import NotSupported as NotSupported
+    from netlink_safe.errors import OverrunError as OverrunError
+    from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
+    from netlink_safe.errors import TruncatedError as TruncatedError
+    from netlink_safe.families.inet_diag import AddressFamily as AddressFamily
+    from netlink_safe.families.inet_diag import Extension as Extension
+    from netlink_safe.families.inet_diag import Shutdown as Shutdown
+    from netlink_safe.families.inet_diag import TcpState as TcpState
+    from netlink_safe.families.inet_diag import Timer as Timer
+    from netlink_safe.families.inet_socket import AcceptQueue as AcceptQueue
+    from netlink_safe.families.inet_socket import Endpoint as Endpoint
+    from netlink_safe.families.inet_socket import TcpSocket as TcpSocket
+    from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
+    from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
 
-__all__ = ["Dump", "RequestSocket", "SockDiag", "open_sock_diag", "tcp_socket", "tcp_sockets"]
+_OWN = ("Dump", "RequestSocket", "SockDiag", "open_sock_diag", "tcp_socket", "tcp_sockets")
+
+__all__ = sorted({*_OWN, *HOME_OF})
 
 
 def __getattr__(name: str) -> object:
-    if name in netlink_safe.__all__:
-        return getattr(netlink_safe, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load(name, HOME_OF, __name__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOME_OF})

@@ -1,0 +1,43 @@
+"""The public names that are of no one surface, and where each lives; loaded when asked for.
+
+Imports nothing of ours but what it is asked for, so that naming an error loads no event loop.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_HOMES: Final = {
+    "errors": (
+        "BusyError",
+        "ClosedError",
+        "DecodeError",
+        "DumpInterrupted",
+        "ExtendedAck",
+        "InconsistentError",
+        "KernelError",
+        "LocalProtocolError",
+        "NetlinkError",
+        "NetlinkTimeout",
+        "NotSupported",
+        "OverrunError",
+        "RemoteProtocolError",
+        "TruncatedError",
+    ),
+    "families.inet_diag": ("AddressFamily", "Extension", "Shutdown", "TcpState", "Timer"),
+    "families.inet_socket": ("AcceptQueue", "Endpoint", "TcpSocket"),
+    "families.tcp": ("tcp_socket", "tcp_sockets"),
+    "families.tcp_info": ("TcpInfo",),
+    "protocol.statistics": ("SocketStatistics",),
+}
+
+HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def load(name: str, home_of: dict[str, str], asker: str) -> object:
+    """What a module of the table holds under the name, for the ``__getattr__`` of a package."""
+    from importlib import import_module
+
+    if name not in home_of:
+        raise AttributeError(f"module {asker!r} has no attribute {name!r}")
+    return getattr(import_module(f"netlink_safe.{home_of[name]}"), name)
