@@ -209,19 +209,21 @@ def test_currestab_is_understood_as_the_running_kernel_means_it(
 ) -> None:
     """Older kernels leave CLOSE_WAIT out of it; the sockets in use tell which kind this is."""
     fold = RareFold()
-    fold.counts.update(
-        {nls.TcpState.CLOSE_WAIT: 2, nls.TcpState.LISTEN: 3, nls.TcpState.SYN_RECV: 4}
-    )
-    fold.counts[nls.TcpState.FIN_WAIT2] = 5
-    fold.remainders = 5
+    states = nls.TcpState
+    rows = {states.CLOSE_WAIT: 2, states.LISTEN: 3, states.SYN_RECV: 4, states.FIN_WAIT2: 5}
+    for state, count in rows.items():
+        timer = 3 if state is states.FIN_WAIT2 else 0
+        row = build_message(20, 2, 5, 6, bytes([2, state, timer]) + bytes(69))
+        fold.read(row * count, 0, Strides(20, 88, 5, 6))
+    assert (fold.rows, fold.remainders) == (14, 5)
     files = [
         f"Tcp: CurrEstab\nTcp: {current_established}\n",
         "TCP: inuse 8 orphan 0 tw 11\n",
         "TCP6: inuse 4\n",
     ]
-    states = tcpstat._summarize_counters([fold], files)["states"]
-    assert states[nls.TcpState.ESTABLISHED] == 7
-    assert states[nls.TcpState.TIME_WAIT] == 6
+    counted = tcpstat._summarize_counters([fold], files)["states"]
+    assert counted[states.ESTABLISHED] == 7
+    assert counted[states.TIME_WAIT] == 6
     assert since_6_10 == (current_established == 9)
 
 

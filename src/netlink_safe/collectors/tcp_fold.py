@@ -31,6 +31,7 @@ _QUEUES: Final = struct.Struct("=Q")
 _QUEUE: Final = struct.Struct("=II")
 _TIMER_OFFSET: Final = STATE_OFFSET + 1
 _LISTEN: Final = int(TcpState.LISTEN)
+_TIME_WAIT_TIMER: Final = int(Timer.TIME_WAIT)
 
 
 @attrs.frozen(slots=True)
@@ -118,18 +119,25 @@ class RareFold:
     """
 
     def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()
+        self._counts = [0] * 256
         self.remainders = 0
 
     @property
     def rows(self) -> int:
         """How many sockets were counted."""
-        return self.counts.total()
+        return sum(self._counts)
+
+    @property
+    def counts(self) -> Counter[int]:
+        """How many sockets are in each state, by its number."""
+        return +Counter(dict(enumerate(self._counts)))
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""
         starts, end = row_offsets(data, offset, strides)
+        counts = self._counts
         for start in starts:
-            self.counts[data[start + STATE_OFFSET]] += 1
-            self.remainders += data[start + _TIMER_OFFSET] == Timer.TIME_WAIT
+            counts[data[start + STATE_OFFSET]] += 1
+            if data[start + _TIMER_OFFSET] == _TIME_WAIT_TIMER:
+                self.remainders += 1
         return end
