@@ -383,6 +383,27 @@ async def test_an_interrupted_dump_is_reported_or_accepted_as_the_caller_says(
 
 
 @on_every_surface
+async def test_a_refusal_behind_rows_is_an_error_and_no_second_question(
+    surface: Surface, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An errno that means "ask in other words" at the start means a dead dump at the end."""
+    receive = NetlinkSocket.receive
+
+    def refuse_at_the_end(sock: NetlinkSocket) -> Datagram | None:
+        datagram = receive(sock)
+        if datagram is None or parse_message(datagram.data, 0).type != NLMSG_DONE:
+            return datagram
+        refused = struct.pack("=i", -errno.EINVAL)
+        return attrs.evolve(datagram, data=datagram.data[:16] + refused + datagram.data[20:])
+
+    monkeypatch.setattr(NetlinkSocket, "receive", refuse_at_the_end)
+    async with surface.open_sock_diag() as diag:
+        with pytest.raises(nls.KernelError, match="EINVAL"):
+            await exhaust(diag.dump(nls.tcp_sockets()))
+        assert diag.statistics().attempts == 1
+
+
+@on_every_surface
 async def test_an_opening_that_the_kernel_holds_up_ends_at_the_deadline(
     surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:

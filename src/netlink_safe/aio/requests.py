@@ -136,7 +136,7 @@ class RequestSocket:
             opening_it = offload(opening_it, terms)
         try:
             await result(opening_it, self._waiter)
-        except BaseException:
+        except BaseException:  # cancelled, too: no descriptor may outlive it
             await self.aclose()
             raise
         return self
@@ -180,7 +180,7 @@ class RequestSocket:
         """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
         async with self.dump(request, timeout=timeout) as dump:
             rows = [row async for row in dump]
-        return opening.only_row(rows, request)  # type: ignore[no-any-return]
+        return opening.only_row(rows, request)
 
     async def fold(
         self,

@@ -86,7 +86,7 @@ class _Batches(Generic[Row]):
                     self.check_not_given_up()
                 elif step:
                     return step
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nothing may be left to trip over
             self._given_up = True
             self._operation.close()
             raise
@@ -125,7 +125,7 @@ class RequestSocket:
             terms = self._terms(None)
             terms.doing = "the opening of a netlink socket"
             self._result(steps.call(pool.open), (), terms)
-        except BaseException:
+        except BaseException:  # whatever it is, no descriptor may outlive it
             self.close()
             raise
 
@@ -171,7 +171,7 @@ class RequestSocket:
         """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
         with self.dump(request, timeout=timeout) as dump:
             rows = list(dump)
-        return opening.only_row(rows, request)  # type: ignore[no-any-return]
+        return opening.only_row(rows, request)
 
     def fold(
         self,

@@ -35,23 +35,6 @@ class RowFold(Protocol):
 Fold = TypeVar("Fold", bound=RowFold)
 
 
-class Collector(Protocol):
-    """What becomes of an attempt's rows.
-
-    Once it has handed some out, the attempt cannot be made again.
-    """
-
-    handed_out: bool
-
-    @property
-    def rows(self) -> int:
-        """How many were seen, for an error to tell."""
-
-    def read(self, data: bytes, offset: int, strides: Strides, /) -> int: ...
-
-    def take(self) -> list[Any]: ...
-
-
 class Rows(Generic[Row]):
     """Rows decoded, to be handed out."""
 

@@ -72,8 +72,8 @@ class Namespace:
             try:
                 self._enter()
                 outcome.append(function())
-            except BaseException as error:
-                failure.append(error)  # it is raised again in the caller
+            except BaseException as error:  # whatever it is, it is raised again in the caller
+                failure.append(error)
 
         thread = threading.Thread(target=inside, name="netlink_safe netns", daemon=True)
         thread.start()

@@ -6,9 +6,9 @@ May call ``transport``, ``protocol`` and ``errors``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
-from netlink_safe.errors import LocalProtocolError
+from netlink_safe.errors import LocalProtocolError, RemoteProtocolError
 from netlink_safe.protocol.deadline import Deadline, checked_timeout
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
@@ -62,8 +62,8 @@ def new_terms(
     return Terms(deadline, pool.tally, when_interrupted, distinct)
 
 
-def only_row(rows: list[Any], request: Request[Any]) -> Any:
-    """The one row of a request that is no dump.  Raises LocalProtocolError where there is none."""
+def only_row(rows: list[Row], request: Request[Row]) -> Row:
+    """The one row of a request that is no dump.  Raises RemoteProtocolError for none."""
     if not rows:
-        raise LocalProtocolError(f"the kernel acknowledged {request.name} and gave no row")
+        raise RemoteProtocolError(f"the kernel acknowledged {request.name} and gave no row")
     return rows[0]

@@ -31,9 +31,9 @@ from netlink_safe.errors import (
 from netlink_safe.protocol.deadline import given_up_at
 from netlink_safe.protocol.exchange import Exchange
 from netlink_safe.protocol.trust import reject_reply
-from netlink_safe.transport.gathering import Collector, Folded, Rows
+from netlink_safe.transport.gathering import Folded, Rows
 from netlink_safe.transport.pool import answered
-from netlink_safe.transport.terms import Wait
+from netlink_safe.transport.terms import Collector, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ def _asked(
     try:
         return [(yield from _attempts(pool, request, terms, new_collector))]
     except KernelError as error:
-        if error.errno not in request.instead_on:
+        if error.errno not in request.instead_on or terms.collectors[-1].handed_out:
             raise
     collectors = []
     for other in request.instead:
@@ -113,6 +113,7 @@ def _attempts(
     for number in range(1, ATTEMPTS + 1):
         is_last = number == ATTEMPTS or not request.idempotent
         collector = new_collector(request)
+        terms.collectors.append(collector)
         sock = pool.acquire()
         ended_well = False
         terms.attempts += 1
@@ -121,7 +122,6 @@ def _attempts(
             yield from _attempt(pool, sock, request, terms, collector, is_last)
             ended_well = True
         except (_Late, InconsistentError) as error:
-            terms.rows += collector.rows
             if isinstance(error, OverrunError):
                 terms.tally.overruns += 1
             again = not (is_last or collector.handed_out or terms.deadline.remaining() <= 0)

@@ -1,12 +1,12 @@
 """What an operation is, to those who carry it: steps, what it waits for, and on what terms it runs.
 
-May call ``protocol`` and ``errors``.
+May call ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -16,12 +16,30 @@ from netlink_safe.protocol.request import Row
 if TYPE_CHECKING:
     from netlink_safe.protocol.deadline import Deadline
     from netlink_safe.protocol.statistics import Tally
+    from netlink_safe.wire.header import Strides
 
 #: What to do when the kernel says that a table changed under its dump: ask again where no row was
 #: handed out (and raise otherwise), raise, or take the rows as they are.
 WhenInterrupted: TypeAlias = Literal["retry", "raise", "accept"]
 
 Result = TypeVar("Result")
+
+
+class Collector(Protocol):
+    """What becomes of an attempt's rows.
+
+    Once it has handed some out, the attempt cannot be made again.
+    """
+
+    handed_out: bool
+
+    @property
+    def rows(self) -> int:
+        """How many were seen, for an error to tell."""
+
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int: ...
+
+    def take(self) -> list[Any]: ...
 
 
 @attrs.frozen(slots=True)
@@ -53,7 +71,7 @@ class Terms:
     outcome: Literal["none", "unknown"] = "none"
     attempts: int = 0
     datagrams: int = 0
-    rows: int = 0
+    collectors: list[Collector] = attrs.field(factory=list)
     seen: set[Hashable] = attrs.field(factory=set)
     over: bool = False
 
@@ -69,7 +87,7 @@ class Terms:
             self.deadline.timeout,
             attempts=self.attempts,
             datagrams=self.datagrams,
-            rows=self.rows,
+            rows=sum(collector.rows for collector in self.collectors),
             drops=drops,
             queue_fill=queue_fill,
             outcome=self.outcome,

@@ -81,8 +81,8 @@ class _Burst:
         except StopIteration as stop:
             self.ended = True
             self.result = stop.value
-        except BaseException as error:
-            self.error = error  # it is raised again in the caller
+        except BaseException as error:  # whatever it is, it is raised again in the caller
+            self.error = error
         with self._lock:
             self._done = True
             if not self._abandoned:
