@@ -52,11 +52,24 @@ _EOPNOTSUPP: Final = 95
 
 #: States of a table's everyday; the mask that they make is 0xfff less the unused bit 0.
 EVERYDAY: Final = frozenset(TcpState(number) for number in range(1, 12))
-#: Which rows tell of which states; each is a dump of its own.
-ROWS_OF: Final = {
-    EVERYDAY: TcpSocket,
-    frozenset({TcpState.BOUND_INACTIVE}): BoundInactiveTcpSocket,
-}
+
+
+@attrs.frozen(slots=True)
+class _Table:
+    """One of the kernel's tables: its name, which states are in it, and what a row of it is."""
+
+    name: str
+    states: frozenset[TcpState]
+    row: type[TcpSocket]
+
+
+#: Each is a dump of its own, so that how it begins tells how it goes on.  In one dump the kernel
+#: gives the listeners first and at once, and then walks a table that may be a thousand times larger.
+TABLES: Final = (
+    _Table("TCP sockets", EVERYDAY - {TcpState.LISTEN}, TcpSocket),
+    _Table("TCP listeners", frozenset({TcpState.LISTEN}), TcpSocket),
+    _Table("bound TCP sockets", frozenset({TcpState.BOUND_INACTIVE}), BoundInactiveTcpSocket),
+)
 
 StateLike: TypeAlias = TcpState | int | str
 FamilyLike: TypeAlias = AddressFamily | int | str
@@ -87,9 +100,11 @@ def tcp_sockets(
     mask = _extension_mask(extensions)
     ports = _checked_ports(source_port, destination_port)
     requests = []
-    for among, row in ROWS_OF.items():
-        if states_there := wanted & among:
-            by_family = (_dump(family, states_there, mask, ports, row) for family in sorted(asked))
+    for table in TABLES:
+        if states_there := wanted & table.states:
+            by_family = (
+                _dump(table, family, states_there, mask, ports) for family in sorted(asked)
+            )
             requests.append(_in_one_walk(tuple(by_family), states_there, mask, ports))
     return tuple(requests)
 
@@ -139,15 +154,15 @@ def tcp_socket(
 
 
 def _dump(
+    table: _Table,
     family: AddressFamily,
     states: frozenset[TcpState],
     extensions: int,
     ports: bytes,
-    row: type[TcpSocket],
 ) -> Request[TcpSocket]:
-    which = "" if states == EVERYDAY else f" in {', '.join(map(str, sorted(states)))}"
+    which = "" if states == table.states else f" in {', '.join(map(str, sorted(states)))}"
     return Request(
-        name=f"the dump of {family} TCP sockets{which}",
+        name=f"the dump of {family} {table.name}{which}",
         type=SOCK_DIAG_BY_FAMILY,
         flags=NLM_F_DUMP,
         payload=_REQUEST.pack(family, IPPROTO_TCP, extensions, _mask(states))
@@ -155,7 +170,7 @@ def _dump(
         + _REST_OF_SOCKET_ID,
         row_type=SOCK_DIAG_BY_FAMILY,
         row_minimum=ROW_MINIMUM,
-        read=_reader(row),
+        read=_reader(table.row),
         identity=_cookie_of,
         may_stall=_walks_for_little(states),
         feature=FEATURE,
