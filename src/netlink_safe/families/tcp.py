@@ -64,7 +64,7 @@ class _Table:
 
 
 #: Each is a dump of its own, so that how it begins tells how it goes on.  In one dump the kernel
-#: gives the listeners first and at once, and then walks a table that may be a thousand times larger.
+#: gives the listeners at once, and then walks a table that may be a thousand times larger.
 TABLES: Final = (
     _Table("TCP sockets", EVERYDAY - {TcpState.LISTEN}, TcpSocket),
     _Table("TCP listeners", frozenset({TcpState.LISTEN}), TcpSocket),
