@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from netlink_safe.aio.requests import Dump as Dump
     from netlink_safe.aio.sock_diag import SockDiag as SockDiag
     from netlink_safe.aio.sock_diag import open_sock_diag as open_sock_diag
+    from netlink_safe.aio.uevents import Uevents as Uevents
+    from netlink_safe.aio.uevents import open_uevents as open_uevents
     from netlink_safe.errors import BusyError as BusyError
     from netlink_safe.errors import ClosedError as ClosedError
     from netlink_safe.errors import DecodeError as DecodeError
@@ -52,13 +54,21 @@ if TYPE_CHECKING:
     from netlink_safe.families.tcp import tcp_socket as tcp_socket
     from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
     from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
+    from netlink_safe.families.uevent import Origin as Origin
+    from netlink_safe.families.uevent import Uevent as Uevent
+    from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.notices import Overrun as Overrun
+    from netlink_safe.protocol.notices import Resynced as Resynced
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
+    from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
 
 _HOME_OF = {
     **HOME_OF,
     "Dump": "aio.requests",
     "SockDiag": "aio.sock_diag",
+    "Uevents": "aio.uevents",
     "open_sock_diag": "aio.sock_diag",
+    "open_uevents": "aio.uevents",
 }
 
 __all__ = ["__version__", *sorted(_HOME_OF)]

@@ -28,7 +28,10 @@ _HOMES: Final = {
     "families.inet_socket": ("AcceptQueue", "Endpoint", "TcpSocket"),
     "families.tcp": ("tcp_socket", "tcp_sockets"),
     "families.tcp_info": ("TcpInfo",),
-    "protocol.statistics": ("SocketStatistics",),
+    "families.uevent": ("Origin", "Uevent"),
+    "families.uevent_match": ("UeventMatch",),
+    "protocol.notices": ("Overrun", "Resynced"),
+    "protocol.statistics": ("SocketStatistics", "UeventStatistics"),
 }
 
 HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -177,8 +177,9 @@ class NetlinkTimeout(NetlinkError, TimeoutError):
         self.detail = detail
 
     def __str__(self) -> str:
+        attempts = f"attempts: {self.attempts}, " if self.attempts else ""
         seen = (
-            f"attempts: {self.attempts}, datagrams: {self.datagrams}, rows: {self.rows}, "
+            f"{attempts}datagrams: {self.datagrams}, rows: {self.rows}, "
             f"drops: {self.drops}, bytes in the queue: {self.queue_fill}"
         )
         unknown = "; the request may still be applied" if self.outcome == "unknown" else ""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netlink_safe._names import HOME_OF, load
-from netlink_safe.blocking.requests import Dump as Dump
-from netlink_safe.blocking.requests import RequestSocket as RequestSocket
-from netlink_safe.blocking.sock_diag import SockDiag as SockDiag
-from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag
-from netlink_safe.families.tcp import tcp_socket as tcp_socket
-from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
 
 if TYPE_CHECKING:
+    from netlink_safe.blocking.requests import Dump as Dump
+    from netlink_safe.blocking.requests import RequestSocket as RequestSocket
+    from netlink_safe.blocking.sock_diag import SockDiag as SockDiag
+    from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag
+    from netlink_safe.blocking.uevents import Uevents as Uevents
+    from netlink_safe.blocking.uevents import open_uevents as open_uevents
     from netlink_safe.errors import BusyError as BusyError
     from netlink_safe.errors import ClosedError as ClosedError
     from netlink_safe.errors import DecodeError as DecodeError
@@ -39,17 +39,34 @@ if TYPE_CHECKING:
     from netlink_safe.families.inet_socket import AcceptQueue as AcceptQueue
     from netlink_safe.families.inet_socket import Endpoint as Endpoint
     from netlink_safe.families.inet_socket import TcpSocket as TcpSocket
+    from netlink_safe.families.tcp import tcp_socket as tcp_socket
+    from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
     from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
+    from netlink_safe.families.uevent import Origin as Origin
+    from netlink_safe.families.uevent import Uevent as Uevent
+    from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.notices import Overrun as Overrun
+    from netlink_safe.protocol.notices import Resynced as Resynced
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
+    from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
 
-_OWN = ("Dump", "RequestSocket", "SockDiag", "open_sock_diag", "tcp_socket", "tcp_sockets")
+_HOME_OF = {
+    **HOME_OF,
+    "Dump": "blocking.requests",
+    "RequestSocket": "blocking.requests",
+    "SockDiag": "blocking.sock_diag",
+    "Uevents": "blocking.uevents",
+    "open_sock_diag": "blocking.sock_diag",
+    "open_uevents": "blocking.uevents",
+}
 
-__all__ = sorted({*_OWN, *HOME_OF})
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> object:
-    return load(name, HOME_OF, __name__)
+    value = globals()[name] = load(name, _HOME_OF, __name__)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *HOME_OF})
+    return sorted({*globals(), *_HOME_OF})

@@ -52,3 +52,30 @@ class SocketStatistics:
     overruns: int
     interrupted: int
     open_sockets: int
+
+
+@attrs.frozen(slots=True)
+class UeventStatistics:
+    """What a listener has heard since it was opened.
+
+    ``receive_buffer`` is the effective size in bytes that the kernel reports (twice what was asked
+    for, unless ``net.core.rmem_max`` clamped it), ``requested_receive_buffer`` what setsockopt was
+    given, ``queued`` what of it is taken now.  ``drops`` is the kernel's own count (SO_MEMINFO).
+    ``events`` were handed out, those of looks at sysfs among them; ``rejected`` counts by reason
+    what was not believed, ``duplicates`` what was known already.
+    ``last_seqnum`` is of the last event that was believed; numbers are the whole machine's, and a
+    gap means nothing.
+    """
+
+    receive_buffer: int
+    requested_receive_buffer: int
+    queued: int
+    drops: int
+    datagrams: int
+    events: int
+    rejected: Mapping[str, int]
+    duplicates: int
+    overruns: int
+    resyncs: int
+    timeouts: int
+    last_seqnum: int | None

@@ -20,6 +20,7 @@ SO_RCVBUFFORCE: Final = 33
 FLOOR: Final = 32 * 1024
 LARGEST: Final = 0x3FFFFFFF
 REQUEST_CAP: Final = 1024 * 1024
+LISTENING_CAP: Final = 128 * 1024 * 1024
 
 
 def default_request_buffer() -> int:
@@ -28,8 +29,15 @@ def default_request_buffer() -> int:
     The kernel makes a dump's next chunk while half the buffer is free (netlink_recvmsg), so more
     would only lie idle.
     """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(FLOOR, min(REQUEST_CAP, memory // 128))
+    return max(FLOOR, min(REQUEST_CAP, _memory() // 128))
+
+
+def default_listening_buffer() -> int:
+    """A size for sockets that hear multicasts, in bytes: a 128th of the memory, at most 128 MiB.
+
+    It is a bound, not a reservation: the kernel takes memory for what is queued alone.
+    """
+    return max(FLOOR, min(LISTENING_CAP, _memory() // 128))
 
 
 def checked_size(size: int | None, default: int) -> int:
@@ -58,3 +66,7 @@ def set_receive_buffer(sock: socket.socket, size: int) -> int:
     with contextlib.suppress(PermissionError):
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

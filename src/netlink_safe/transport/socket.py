@@ -1,6 +1,8 @@
-"""One kernel socket for requests: opened, spoken to without waiting, looked at, closed.
+"""One kernel socket: opened, spoken to without waiting, looked at, closed.
 
 The kernel assigns the port ID.  Extended acks and strict checking are on where the kernel has them.
+Requests and multicasts never share a socket: one that has overrun by multicasts gets no reply
+either (``net/netlink/af_netlink.c``: netlink_attachskb asks for the same bit, NETLINK_S_CONGESTED).
 Every receive is of at least 32 KiB (``net/netlink/af_netlink.c``: the kernel's dump chunks follow
 the largest receive so far on a socket, up to 32 KiB, so that a shorter one would truncate them).
 
@@ -15,7 +17,7 @@ import os
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
@@ -33,13 +35,14 @@ from netlink_safe.wire.datagram import Datagram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netlink_safe.wire.datagram import Received
+
 RECEIVE_SIZE: Final = 64 * 1024
+#: What struct ucred takes with its header (CMSG_SPACE).
+CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(12)
 KERNEL: Final = (0, 0)
 SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("=9I")
-
-#: Options that only newer kernels know (4.3, 4.12, 4.20); without them errors say less.
-OPTIONS: Final = (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK)
 
 #: Called with each kernel socket as it is opened; this is where tests make real faults.
 opened: Final[list[Callable[[socket.socket], None]]] = []
@@ -54,12 +57,14 @@ class Memory:
     drops: int
 
 
-class NetlinkSocket:
-    """A request socket.  Not for two threads at once."""
+class KernelSocket:
+    """What every socket has: an opening, a receive buffer, an end.  Not for two threads at once."""
 
-    def __init__(
-        self, protocol: int, receive_buffer: int, receive_size: int = RECEIVE_SIZE
-    ) -> None:
+    #: Levels and names of what is switched on where the kernel knows it.
+    OPTIONS: ClassVar[tuple[tuple[int, int], ...]] = ()
+
+    def __init__(self, protocol: int, receive_buffer: int, groups: int = 0) -> None:
+        """Open it; ``groups`` is a mask of the multicast groups to join."""
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
@@ -71,24 +76,63 @@ class NetlinkSocket:
         try:
             self._socket.setblocking(False)
             self.effective_receive_buffer = set_receive_buffer(self._socket, receive_buffer)
-            for option in OPTIONS:
+            for level, option in self.OPTIONS:
                 with contextlib.suppress(OSError):  # ENOPROTOOPT: older than the option
-                    self._socket.setsockopt(SOL_NETLINK, option, 1)
-            self._socket.bind(KERNEL)
+                    self._socket.setsockopt(level, option, 1)
+            self._socket.bind((0, groups))
             self.port_id: int = self._socket.getsockname()[0]
             for hook in opened:
                 hook(self._socket)
         except BaseException:  # whatever it is, the descriptor must not outlive it
             self._socket.close()
             raise
-        self._receive_size = receive_size
-        self._sequence = int.from_bytes(os.urandom(4), sys.byteorder)
         self._forks = forks()
 
     def fileno(self) -> int:
         """The descriptor, to wait on; raises once closed or in a forked child."""
         self.check_usable()
         return self._socket.fileno()
+
+    def memory(self) -> Memory:
+        """What SO_MEMINFO says now (Linux 4.12 and newer; zeros before).
+
+        SO_RXQ_OVFL never reports on netlink, so this is where drops are told
+        (``net/netlink/af_netlink.c``: netlink_overrun counts sk_drops).
+        """
+        try:
+            raw = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+        except OSError:
+            return Memory(0, self.effective_receive_buffer, 0)
+        words = _MEMINFO.unpack(raw)
+        return Memory(queued=words[0], receive_buffer=words[1], drops=words[8])
+
+    def close(self) -> None:
+        """Give the descriptor back; harmless when done twice, and in a forked child."""
+        self._socket.close()
+
+    def check_usable(self) -> None:
+        """Raise LocalProtocolError in a forked child, ClosedError once closed."""
+        check_not_forked(self._forks)
+        if self._socket.fileno() < 0:
+            raise ClosedError("this netlink socket is closed; open a new one")
+
+
+class NetlinkSocket(KernelSocket):
+    """A socket that asks the kernel."""
+
+    #: Only newer kernels know them (4.3, 4.12, 4.20); without them errors say less.
+    OPTIONS = (
+        (SOL_NETLINK, NETLINK_CAP_ACK),
+        (SOL_NETLINK, NETLINK_EXT_ACK),
+        (SOL_NETLINK, NETLINK_GET_STRICT_CHK),
+    )
+
+    def __init__(
+        self, protocol: int, receive_buffer: int, receive_size: int = RECEIVE_SIZE
+    ) -> None:
+        super().__init__(protocol, receive_buffer)
+        self._receive_size = receive_size
+        self._sequence = int.from_bytes(os.urandom(4), sys.byteorder)
 
     def next_sequence(self) -> int:
         """A fresh sequence number; the first is random, so that a stranger cannot guess it."""
@@ -126,25 +170,36 @@ class NetlinkSocket:
             raise OverrunError("the receive buffer overran (ENOBUFS)", drops) from error
         return Datagram(data, address[0], address[1], bool(flags & socket.MSG_TRUNC))
 
-    def memory(self) -> Memory:
-        """What SO_MEMINFO says now (Linux 4.12 and newer; zeros before).
 
-        SO_RXQ_OVFL never reports on netlink, so this is where drops are told
-        (``net/netlink/af_netlink.c``: netlink_overrun counts sk_drops).
+class ListeningSocket(KernelSocket):
+    """A socket that hears multicasts, with the credentials of who sent them."""
+
+    OPTIONS = ((socket.SOL_SOCKET, socket.SO_PASSCRED),)
+
+    def __init__(self, protocol: int, receive_buffer: int, groups: int) -> None:
+        super().__init__(protocol, receive_buffer, groups)
+        self.overruns = 0
+
+    def receive_many(self, most: int) -> tuple[list[Received], bool]:
+        """Up to so many datagrams that are queued, and whether the queue was found empty then.
+
+        ENOBUFS is passed over: it is reported before what is still queued, once, however much is
+        lost until the queue is empty (``net/netlink/af_netlink.c``: netlink_overrun).  Whether
+        anything was lost is to be asked of ``memory()`` when the queue is empty.
         """
-        try:
-            raw = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
-        except OSError:
-            return Memory(0, self.effective_receive_buffer, 0)
-        words = _MEMINFO.unpack(raw)
-        return Memory(queued=words[0], receive_buffer=words[1], drops=words[8])
-
-    def close(self) -> None:
-        """Give the descriptor back; harmless when done twice, and in a forked child."""
-        self._socket.close()
-
-    def check_usable(self) -> None:
-        """Raise LocalProtocolError in a forked child, ClosedError once closed."""
-        check_not_forked(self._forks)
-        if self._socket.fileno() < 0:
-            raise ClosedError("this netlink socket is closed; open a new one")
+        if self._forks != forks():
+            self.check_usable()
+        batch: list[Received] = []
+        add, receive = batch.append, self._socket.recvmsg
+        while len(batch) < most:
+            try:
+                for _ in range(len(batch), most):
+                    add(receive(RECEIVE_SIZE, CREDENTIALS_SPACE, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                return batch, True
+            except OSError as error:
+                self.check_usable()
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.overruns += 1
+        return batch, False

@@ -5,6 +5,8 @@ Data only; imports nothing of ours.
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import attrs
 
 
@@ -21,3 +23,8 @@ class Datagram:
     sender: int
     group: int
     truncated: bool
+
+
+#: The same as it comes, where hundreds of thousands a second are to be looked at: data, ancillary
+#: data (level, type, bytes), flags, and the sender's address (port ID, mask of groups).
+Received: TypeAlias = tuple[bytes, list[tuple[int, int, bytes]], int, Any]

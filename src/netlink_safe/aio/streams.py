@@ -1,0 +1,98 @@
+"""Listening, in async code.
+
+May call ``transport``, ``protocol``, ``aio.waiting`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Waiter, result
+from netlink_safe.errors import ClosedError
+from netlink_safe.transport.terms import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netlink_safe.protocol.statistics import UeventStatistics
+    from netlink_safe.transport.following import Follower
+
+Item = TypeVar("Item")
+
+
+class Stream(Generic[Item]):
+    """What a listening socket hears, for ``async for``; it has no end but ``aclose()``.
+
+    Iterating may wait for ever, waking at each heartbeat to see whether anything was lost, unless
+    ``idle_timeout`` ends it.  One task at a time takes items.  A wait that is cancelled loses none.
+    """
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._waiter = Waiter()
+        self._steps = follower.follow()
+        self._items: Iterator[Item] = iter(())
+        self._turn = Turn()
+        self._advancing = False
+
+    async def __aenter__(self) -> Self:
+        """Subscribe, and look at sysfs, so that what is wrong comes out now."""
+        try:
+            await result(self._follower.open(), self._waiter)
+        except BaseException:  # cancelled, too: no descriptor may outlive it
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        for item in self._items:
+            return item
+        return await self._next(None)
+
+    async def receive(self, timeout: float | None = None) -> Item:
+        """The next item, within ``timeout`` seconds, by default those given at the opening.
+
+        Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
+        ClosedError.
+        """
+        for item in self._items:
+            return item
+        return await self._next(self._follower.listening.timeout if timeout is None else timeout)
+
+    def statistics(self) -> UeventStatistics:
+        """What was heard and counted since the opening."""
+        return self._follower.statistics()
+
+    async def aclose(self) -> None:
+        """Close the socket; a task that waits for the next item gets ClosedError."""
+        self._follower.close()
+        self._waiter.wake()
+        self._steps.close()
+
+    async def _next(self, timeout: float | None) -> Item:
+        if self._advancing:
+            raise AsyncBusyError
+        self._advancing = True
+        try:
+            self._follower.check_open()
+            patience = self._follower.patience(timeout)
+            for step in self._steps:
+                if isinstance(step, Wait):
+                    await self._waiter.wait(patience.shorten(step))
+                    self._turn.taken()
+                    continue
+                self._items = iter(step)  # before any wait, where a cancellation would lose them
+                await self._turn.give()
+                for item in self._items:
+                    return item
+            raise ClosedError("this listener has failed; open a new one")
+        except ClosedError as error:
+            raise AsyncClosedError(*error.args) from None
+        finally:
+            self._advancing = False

@@ -1,0 +1,149 @@
+"""Which uevents a listener wants: patterns as data, and whether an event is meant by one.
+
+May call ``families.uevent`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import translate
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from netlink_safe.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netlink_safe.families.uevent import Uevent
+
+#: One text, several of which one will do, or None for any.
+Texts: TypeAlias = str | Iterable[str] | None
+
+
+def _checked(value: Texts) -> frozenset[str] | None:
+    if value is None:
+        return None
+    texts = frozenset([value] if isinstance(value, str) else value)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise LocalProtocolError(f"{value!r} is neither a text nor several; leave it out for any")
+    return texts
+
+
+def _checked_properties(value: Mapping[str, Texts]) -> Mapping[str, frozenset[str] | None]:
+    if not isinstance(value, Mapping):
+        raise LocalProtocolError(f"properties={value!r} is no mapping of names to values")
+    return {name: _checked(texts) for name, texts in value.items()}
+
+
+@attrs.frozen(kw_only=True)
+class UeventMatch:
+    """An event is meant if all that is given here fits it.
+
+    Each is a text, or several of which one will do.  ``devpath`` and the values of ``properties``
+    are patterns as the shell has them (``*``, ``?``, ``[…]``; ``*`` stands for slashes too); a
+    property's None says that it is there, whatever its value.
+    Raises LocalProtocolError for what is none of this.
+    """
+
+    subsystem: frozenset[str] | None = attrs.field(default=None, converter=_checked)
+    devtype: frozenset[str] | None = attrs.field(default=None, converter=_checked)
+    action: frozenset[str] | None = attrs.field(default=None, converter=_checked)
+    devpath: frozenset[str] | None = attrs.field(default=None, converter=_checked)
+    properties: Mapping[str, frozenset[str] | None] = attrs.field(
+        factory=dict, converter=_checked_properties
+    )
+
+
+#: What ``match=`` takes: one match or several of which one will do, each as a mapping if liked.
+MatchLike: TypeAlias = UeventMatch | Mapping[str, object]
+Test: TypeAlias = "Callable[[Uevent], bool]"
+
+ANY: Final = UeventMatch()
+
+
+def checked_matches(match: MatchLike | Iterable[MatchLike] | None) -> tuple[UeventMatch, ...]:
+    """The matches that are meant; empty for None.  Raises LocalProtocolError for what is none."""
+    if match is None:
+        return ()
+    listed = (match,) if isinstance(match, UeventMatch | Mapping) else tuple(match)
+    return tuple(map(_checked_match, listed))
+
+
+def _checked_match(match: MatchLike) -> UeventMatch:
+    if isinstance(match, UeventMatch):
+        return match
+    if not isinstance(match, Mapping):
+        raise LocalProtocolError(f"{match!r} is no UeventMatch")
+    known = [field.name for field in attrs.fields(UeventMatch)]
+    if strange := sorted(set(match) - set(known)):
+        raise LocalProtocolError(f"nothing matches by {strange[0]}; there are {', '.join(known)}")
+    return UeventMatch(**match)  # type: ignore[arg-type]  # each field checks its own
+
+
+def subsystems_of(
+    narrowing: UeventMatch, matches: tuple[UeventMatch, ...]
+) -> frozenset[str] | None:
+    """The subsystems outside which nothing can be meant; None where it can be any."""
+    meant: frozenset[str] | None = None
+    if matches and all(match.subsystem is not None for match in matches):
+        meant = frozenset().union(*(match.subsystem or () for match in matches))
+    if narrowing.subsystem is None:
+        return meant
+    return narrowing.subsystem if meant is None else narrowing.subsystem & meant
+
+
+def test_of(narrowing: UeventMatch, matches: tuple[UeventMatch, ...]) -> Test | None:
+    """Whether an event of the right subsystem fits the narrowing one and, if any, one other.
+
+    None where every event does.
+    """
+    narrow = _test(attrs.evolve(narrowing, subsystem=None))
+    others = [_test(match) for match in matches]
+    if not others or None in others:
+        return narrow
+    tests = [test for test in others if test is not None]
+
+    def fits(event: Uevent) -> bool:
+        return (narrow is None or narrow(event)) and any(test(event) for test in tests)
+
+    return fits
+
+
+def _test(match: UeventMatch) -> Test | None:
+    exact = [
+        (name, wanted)
+        for name, wanted in (
+            ("subsystem", match.subsystem),
+            ("action", match.action),
+            ("devtype", match.devtype),
+        )
+        if wanted is not None
+    ]
+    path = _pattern(match.devpath)
+    properties = {name: _pattern(wanted) for name, wanted in match.properties.items()}
+    if not exact and path is None and not properties:
+        return None
+
+    def fits(event: Uevent) -> bool:
+        if any(getattr(event, name) not in wanted for name, wanted in exact):
+            return False
+        if path is not None and not path.fullmatch(event.devpath):
+            return False
+        if not properties:
+            return True
+        said = event.properties
+        return all(
+            name in said and (pattern is None or pattern.fullmatch(said[name]) is not None)
+            for name, pattern in properties.items()
+        )
+
+    return fits
+
+
+def _pattern(texts: frozenset[str] | None) -> re.Pattern[str] | None:
+    if texts is None:
+        return None
+    return re.compile("|".join(translate(text) for text in sorted(texts)))

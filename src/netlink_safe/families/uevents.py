@@ -1,0 +1,238 @@
+"""What a listener of uevents makes of datagrams and of looks at sysfs, without input or output.
+
+::
+
+    datagram -> trust -> grammar -> the subsystems that are wanted -> picture -> the match -> you
+
+May call ``protocol``, ``families.uevent``, ``families.udev``, ``families.uevent_match``,
+``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from netlink_safe.errors import LocalProtocolError
+from netlink_safe.families.udev import read_udev
+from netlink_safe.families.uevent import Origin, Uevent, made, read_kernel
+from netlink_safe.families.uevent_match import (
+    UeventMatch,
+    checked_matches,
+    subsystems_of,
+    test_of,
+)
+from netlink_safe.protocol.notices import Overrun, Resynced
+from netlink_safe.protocol.picture import PICTURED, Picture, Seen
+from netlink_safe.protocol.subscription import Subscription
+from netlink_safe.protocol.trust import judge_multicast
+from netlink_safe.wire.constants import NETLINK_KOBJECT_UEVENT
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from netlink_safe.families.uevent_match import MatchLike, Texts
+    from netlink_safe.protocol.sighting import Look, Sighting
+    from netlink_safe.protocol.trust import Roots
+    from netlink_safe.wire.datagram import Received
+
+Source: TypeAlias = Literal["kernel", "udev"]
+#: What a stream of uevents yields.
+UeventItem: TypeAlias = Uevent | Overrun | Resynced
+
+Reading: TypeAlias = "Callable[[bytes, Origin], Uevent | str]"
+
+
+def _kernel(data: bytes, origin: Origin) -> Uevent | str:
+    return read_kernel(data, origin) or "malformed"
+
+
+@attrs.frozen(slots=True)
+class _SourceSpec:
+    """A multicast group, who sends to it, and how its datagrams are read."""
+
+    group: int
+    from_kernel: bool
+    read: Reading
+
+
+#: lib/kobject_uevent.c broadcasts to group 1; systemd's MONITOR_GROUP_UDEV is 2.
+_SOURCES: Final[dict[str, _SourceSpec]] = {
+    "kernel": _SourceSpec(1, True, _kernel),
+    "udev": _SourceSpec(2, False, read_udev),
+}
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class UeventQuery:
+    """What a listener wants, checked."""
+
+    source: Source
+    strict: bool
+    subsystems: frozenset[str] | None
+    fits: Callable[[Uevent], bool] | None
+    coldplug: bool
+
+
+def uevents(
+    subsystem: Texts = None,
+    devtype: Texts = None,
+    action: Texts = None,
+    match: MatchLike | Iterable[MatchLike] | None = None,
+    coldplug: bool = False,
+    source: Source = "kernel",
+    strict: bool = False,
+) -> Subscription:
+    """Say which uevents are wanted; see ``open_uevents``.  Raises LocalProtocolError."""
+    if source not in get_args(Source):
+        raise LocalProtocolError(f"source={source!r} is neither 'kernel' nor 'udev'")
+    narrowing = UeventMatch(subsystem=subsystem, devtype=devtype, action=action)
+    matches = checked_matches(match)
+    query = UeventQuery(
+        source=source,
+        strict=strict,
+        subsystems=subsystems_of(narrowing, matches),
+        fits=test_of(narrowing, matches),
+        coldplug=coldplug,
+    )
+    return Subscription(
+        name=f"{source} uevents",
+        protocol=NETLINK_KOBJECT_UEVENT,
+        group=_SOURCES[source].group,
+        begins_with_look=coldplug,
+        new_reader=partial(UeventReader, query),
+    )
+
+
+class UeventReader:
+    """The listener's picture, what it rejects, and what of all that is handed out."""
+
+    def __init__(self, query: UeventQuery, roots: Roots, rejected: Counter[str]) -> None:
+        self._query = query
+        self._source = _SOURCES[query.source]
+        self._mask = 1 << self._source.group - 1
+        self._roots = roots
+        self._rejected = rejected
+        self._picture: Picture[Uevent] = Picture()
+        self._wanted = (
+            None
+            if query.subsystems is None
+            else frozenset(name.encode("utf-8", "surrogateescape") for name in query.subsystems)
+        )
+        self._believed: tuple[object, object] | None = None
+        self._origin = Origin.KERNEL
+        self.last_seqnum: int | None = None
+        self.duplicates = 0
+        self.delivered = 0
+
+    @property
+    def subsystems(self) -> frozenset[str] | None:
+        """The subsystems that a look at sysfs is about; None for all."""
+        return self._query.subsystems
+
+    @property
+    def paths(self) -> frozenset[bytes]:
+        """The devices that are known, for a look at sysfs to see whether they are there."""
+        return self._picture.paths
+
+    def read(self, batch: Sequence[Received]) -> list[UeventItem]:
+        """What of the datagrams is to be handed out."""
+        items: list[UeventItem] = []
+        wanted, fits = self._wanted, self._query.fits
+        read, news = self._source.read, self._picture.news
+        event = None
+        for received in batch:
+            data, ancillary, flags, address = received
+            # Nearly all have the same sender, who once believed is known again.
+            if (address, ancillary) != self._believed or flags:
+                reason = self._judge(received)
+                if reason is not None:
+                    self._rejected[reason] += 1
+                    continue
+            told = read(data, self._origin)
+            if isinstance(told, str):
+                self._rejected[told] += 1
+                continue
+            event = told
+            action, _, subsystem, _ = event.head
+            if wanted is not None and subsystem not in wanted:
+                continue
+            # What is injected tells of devices that need not be here, and is told as it is.
+            if action in PICTURED and self._origin is not Origin.INJECTED:
+                fresh = news(event)
+                if not fresh:
+                    self.duplicates += 1
+                items += fresh if fits is None else [one for one in fresh if fits(one)]
+            elif fits is None or fits(event):
+                items.append(event)
+        if event is not None:
+            self.last_seqnum = event.seqnum
+        self.delivered += len(items)
+        return items
+
+    def begin(self, look: Look | None) -> list[UeventItem]:
+        """Take the look that was made behind the subscription; what is to be handed out of it."""
+        if look is None:
+            return []
+        everything = self._seen(look, Origin.COLDPLUG)
+        if not self._query.coldplug:
+            self._picture.baseline(everything)
+            return []
+        # Drivers, modules and the like are no devices: nobody wants to be told that they are here
+        # who did not ask for them by name.
+        devices = {
+            path: seen
+            for path, seen in everything.items()
+            if self.subsystems is not None or look.sightings[path].is_device
+        }
+        self._picture.baseline(
+            {path: seen for path, seen in everything.items() if path not in devices}
+        )
+        items, _ = self._told(everything, look)
+        return items
+
+    def resync(self, look: Look) -> list[UeventItem]:
+        """Take a look that was made behind an overrun: the difference, and that it is told."""
+        items, removed = self._told(self._seen(look, Origin.RESYNC), look)
+        return [*items, Resynced(added=len(items) - removed, removed=removed)]
+
+    def _judge(self, received: Received) -> str | None:
+        """Why a datagram's sender is not to be believed; or who it is, for the next ones."""
+        _, ancillary, _, address = received
+        sender = judge_multicast(received, self._mask, self._source.from_kernel, self._roots)
+        if isinstance(sender, str):
+            return sender
+        origin = Origin.UDEV
+        if self._source.from_kernel:
+            origin = Origin.KERNEL if sender.pid == 0 else Origin.INJECTED
+        if self._query.strict and origin is Origin.INJECTED:
+            return "injected"
+        self._believed, self._origin = (address, ancillary), origin
+        return None
+
+    def _told(self, seen: Mapping[bytes, Seen[Uevent]], look: Look) -> tuple[list[UeventItem], int]:
+        """The events of a difference that are wanted, and how many of them are removals."""
+        difference = self._picture.tell(seen, look.seqnum, look.covered)
+        fits = self._query.fits
+        removed = [one for one in difference.removed if fits is None or fits(one)]
+        added = [one for one in difference.added if fits is None or fits(one)]
+        self.delivered += len(removed) + len(added)
+        return [*removed, *added], len(removed)
+
+    def _seen(self, look: Look, origin: Origin) -> dict[bytes, Seen[Uevent]]:
+        return {
+            path: Seen(_event(path, sighting, origin), sighting.inode)
+            for path, sighting in look.sightings.items()
+        }
+
+
+def _event(path: bytes, sighting: Sighting, origin: Origin) -> Uevent | None:
+    """The event that would have told of what was seen; None for what sysfs does not describe."""
+    if sighting.subsystem is None:
+        return None
+    lines = (line.partition(b"=") for line in sighting.uevent.split(b"\n") if b"=" in line)
+    properties = [(name, value) for name, _, value in lines if name]
+    return made(b"add", path, sighting.subsystem, properties, origin)

@@ -1,0 +1,214 @@
+"""The devices that a listener believes in, and how it finds back to the truth.
+
+The kernel's events and a look at sysfs are two accounts of one history, which overlap and may have
+holes.  They are put together by state::
+
+    add      of a device that is known and the same         is a duplicate
+             of a path that is known as another device      means remove, and add
+    remove   of a path that is not known, or is another's   is a duplicate
+    move     to a path that is known, from one that is not  is a duplicate
+    any      numbered before a look at sysfs began          is a duplicate of that look
+    anything else, and whatever somebody asked for (SYNTH_UUID), is news
+
+A device's directory is there before its ``add`` is sent, and its links are gone before its
+``remove`` is (``drivers/base/core.c``: device_add, device_del), so that whatever was numbered
+before a look began is in what was seen.  What tells two devices apart that had the same path are
+numbers in their properties, or the inodes of their directories where both were looked at: an inode
+is taken together with the properties, never for a device that is known by an event alone, whose
+directory may be its successor's by now.
+
+May call nothing of the library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+#: The actions that change the picture.
+PICTURED: Final = frozenset({b"add", b"remove", b"move"})
+
+
+class DeviceEvent(Protocol):
+    """What the picture looks at; see ``families.uevent``."""
+
+    head: tuple[bytes, bytes, bytes, bytes]
+    """Action, path, subsystem, and the event's number in digits, or nothing."""
+
+    @property
+    def identity(self) -> Mapping[bytes, bytes]: ...
+
+    @property
+    def is_synthetic(self) -> bool: ...
+
+    @property
+    def old_devpath(self) -> bytes: ...
+
+    def resynced(self, action: bytes, /) -> Any:
+        """The same device in an event that a look at sysfs stands for."""
+
+
+Event = TypeVar("Event", bound=DeviceEvent)
+
+
+@attrs.frozen(slots=True)
+class Seen(Generic[Event]):
+    """What a look at sysfs showed under a path.
+
+    ``event`` says that the device is there, and is None for what sysfs does not describe.
+    ``inode`` is its directory's.
+    """
+
+    event: Event | None
+    inode: int
+
+
+@attrs.frozen(slots=True)
+class Difference(Generic[Event]):
+    """What has happened unseen: removals from the leaves up, then additions from the root down."""
+
+    removed: Sequence[Event]
+    added: Sequence[Event]
+
+
+class Picture(Generic[Event]):
+    """The devices under their paths.
+
+    Until the listener has been told of a look (``told``), every event is news to it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Event] = {}
+        self._inodes: dict[bytes, int] = {}
+        self._untold: set[bytes] = set()
+        self._looked_at = 0
+        self._covered: frozenset[bytes] = frozenset()
+        self._told = False
+        self._taken_in = {b"add": self._added, b"remove": self._removed, b"move": self._moved}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def paths(self) -> frozenset[bytes]:
+        """The paths of all the devices."""
+        return frozenset(self._known)
+
+    def news(self, event: Event) -> Sequence[Event]:
+        """Take an event in; what of it the listener does not know yet, often the event itself."""
+        action, path, _, _ = event.head
+        if action not in PICTURED or event.is_synthetic:
+            return (event,)
+        return self._taken_in[action](event, path)
+
+    def baseline(self, snapshot: Mapping[bytes, Seen[Event]]) -> None:
+        """Take a first look at sysfs that the listener is not told of."""
+        self._replace_by(snapshot)
+        self._untold = set(self._known)
+
+    def tell(
+        self, snapshot: Mapping[bytes, Seen[Event]], looked_at: int, covered: frozenset[bytes]
+    ) -> Difference[Event]:
+        """Take a look at sysfs; the difference from what was known.
+
+        ``looked_at`` is the number of the last event that was numbered before the look began;
+        ``covered`` are the subsystems of which the look shows everything.
+        """
+        removed, added = [], []
+        for path in sorted({*self._known, *snapshot}):
+            known, seen = self._known.get(path), snapshot.get(path)
+            if known is not None and seen is not None and self._is_same(path, known, seen):
+                continue
+            if known is not None:
+                removed.append(known.resynced(b"remove"))
+            if seen is not None and seen.event is not None:
+                added.append(seen.event)
+            elif seen is not None and known is not None:
+                added.append(known.resynced(b"add"))
+        self._replace_by(snapshot)
+        self._untold &= self._known.keys()
+        self._untold.difference_update(event.head[1] for event in added)
+        self._looked_at = looked_at
+        self._covered = covered
+        self._told = True
+        return Difference(removed[::-1], added)
+
+    def _added(self, event: Event, path: bytes) -> Sequence[Event]:
+        known = self._known.get(path)
+        if self._told:
+            if self._is_stale(event):
+                return ()
+            if known is not None:
+                if _same(known.identity, event.identity) is False:
+                    self._known[path] = event
+                    self._forget_looks(path)
+                    return known.resynced(b"remove"), event
+                if path not in self._untold:
+                    return ()
+        self._known[path] = event
+        if known is not None:
+            self._forget_looks(path)
+        return (event,)
+
+    def _removed(self, event: Event, path: bytes) -> Sequence[Event]:
+        known = self._known.get(path)
+        if self._told and (
+            known is None or self._is_stale(event) or _same(known.identity, event.identity) is False
+        ):
+            return ()
+        if known is not None:
+            del self._known[path]
+            self._forget_looks(path)
+        return (event,)
+
+    def _moved(self, event: Event, path: bytes) -> Sequence[Event]:
+        old = event.old_devpath
+        if self._told and (
+            self._is_stale(event) or (old not in self._known and path in self._known)
+        ):
+            return ()
+        # What lies below moves with it, and no event says so (lib/kobject.c: kobject_rename).
+        below = old + b"/"
+        for child in [one for one in self._known if old and one.startswith(below)]:
+            moved = path + child[len(old) :]
+            self._known[moved] = self._known.pop(child)
+            self._forget_looks(child)
+        self._known.pop(old, None)
+        self._forget_looks(old)
+        self._known[path] = event
+        self._forget_looks(path)
+        return (event,)
+
+    def _is_stale(self, event: Event) -> bool:
+        _, _, subsystem, number = event.head
+        return bool(number) and int(number) <= self._looked_at and subsystem in self._covered
+
+    def _forget_looks(self, path: bytes) -> None:
+        self._inodes.pop(path, None)
+        self._untold.discard(path)
+
+    def _is_same(self, path: bytes, known: Event, seen: Seen[Event]) -> bool:
+        inode = self._inodes.get(path)
+        if inode is not None:
+            return inode == seen.inode
+        return seen.event is not None and _same(known.identity, seen.event.identity) is True
+
+    def _replace_by(self, snapshot: Mapping[bytes, Seen[Event]]) -> None:
+        known = {}
+        for path, seen in snapshot.items():
+            event = seen.event or self._known.get(path)
+            if event is not None:
+                known[path] = event
+        self._known = known
+        self._inodes = {path: snapshot[path].inode for path in known}
+
+
+def _same(one: Mapping[bytes, bytes], other: Mapping[bytes, bytes]) -> bool | None:
+    """Whether two accounts are of one device; None where nothing says."""
+    common = one.keys() & other.keys()
+    return all(one[name] == other[name] for name in common) if common else None

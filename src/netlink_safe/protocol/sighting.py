@@ -1,0 +1,40 @@
+"""A look at sysfs, as whoever made it hands it over.
+
+May call nothing of the library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@attrs.frozen(slots=True)
+class Sighting:
+    """One device, or another object that the kernel sends events of, such as a driver.
+
+    ``subsystem`` is None for what is there and not described by sysfs.
+    ``uevent`` is the text of its file of that name, ``inode`` its directory's.
+    """
+
+    subsystem: bytes | None
+    uevent: bytes
+    inode: int
+    is_device: bool
+
+
+@attrs.frozen(slots=True)
+class Look:
+    """All that was seen, under the paths below /sys.
+
+    ``seqnum`` is the number of the last event before the look began; ``covered`` are the subsystems
+    of which everything was seen.
+    """
+
+    sightings: Mapping[bytes, Sighting]
+    seqnum: int
+    covered: frozenset[bytes]

@@ -1,0 +1,59 @@
+"""What a family hands to a surface that listens: where, and what to make of what is heard.
+
+May call ``protocol`` and ``wire``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import attrs
+
+from netlink_safe.protocol.trust import Roots
+
+if TYPE_CHECKING:
+    from netlink_safe.protocol.sighting import Look
+    from netlink_safe.wire.datagram import Received
+
+
+class Reader(Protocol):
+    """What makes items of datagrams and of looks at sysfs, and counts what it leaves out."""
+
+    duplicates: int
+    delivered: int
+    last_seqnum: int | None
+
+    @property
+    def subsystems(self) -> frozenset[str] | None:
+        """What a look at sysfs is about; None for everything."""
+
+    @property
+    def paths(self) -> frozenset[bytes]:
+        """What is known, for a look to see whether it is there."""
+
+    def read(self, batch: Sequence[Received], /) -> list[Any]: ...
+
+    def begin(self, look: Look | None, /) -> list[Any]: ...
+
+    def resync(self, look: Look, /) -> list[Any]: ...
+
+
+#: Makes a reader of whom to believe and of where to count what is rejected.
+NewReader: TypeAlias = Callable[[Roots, Counter[str]], Reader]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Subscription:
+    """One multicast group of one protocol, and its reader.
+
+    ``name`` is for people; it stands in every error.
+    ``begins_with_look`` says that there is no beginning without one.
+    """
+
+    name: str
+    protocol: int
+    group: int
+    begins_with_look: bool
+    new_reader: NewReader = attrs.field(repr=False)

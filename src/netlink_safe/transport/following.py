@@ -1,0 +1,241 @@
+"""A listener as steps: what is queued, and after an overrun a look at sysfs and the difference.
+
+::
+
+    open      subscribe, look at sysfs
+    follow    receive until the queue is empty
+                 drops have grown   look, Overrun, the difference, Resynced
+                 otherwise          wait, no longer than the heartbeat, and look at the drops again
+
+The order is the point: once a socket has overrun, the kernel drops everything for it until a
+receive has left its queue empty, and says nothing of that (``net/netlink/af_netlink.c``:
+netlink_overrun, netlink_rcv_wake).  So the drops are counted when the queue is empty, and only then
+is looked: what was dropped by then is in the look, and what is dropped later grows the count again.
+
+The steps can be left at any wait and gone on with later.
+
+May call ``transport``, ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from netlink_safe.errors import ClosedError, LocalProtocolError, NetlinkTimeout
+from netlink_safe.protocol.deadline import Deadline, checked_timeout
+from netlink_safe.protocol.notices import Overrun
+from netlink_safe.protocol.statistics import Tally, UeventStatistics
+from netlink_safe.transport.buffers import checked_size, default_listening_buffer
+from netlink_safe.transport.forks import check_not_forked, forks
+from netlink_safe.transport.namespace import Namespace, NetworkNamespace
+from netlink_safe.transport.roots import roots
+from netlink_safe.transport.socket import ListeningSocket
+from netlink_safe.transport.steps import call
+from netlink_safe.transport.sysfs import NoSysfsError, look
+from netlink_safe.transport.terms import Terms, Wait
+from netlink_safe.transport.workers import offload
+
+if TYPE_CHECKING:
+    from netlink_safe.protocol.sighting import Look
+    from netlink_safe.protocol.subscription import Reader, Subscription
+    from netlink_safe.protocol.trust import Roots
+    from netlink_safe.transport.terms import Steps
+
+#: Datagrams received before they are looked at: a fifth of a millisecond, half with the looking.
+BATCH: Final = 128
+
+
+def _checked_buffer(size: int | None) -> int:
+    return checked_size(size, default_listening_buffer())
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Listening:
+    """On what terms to listen, checked.
+
+    ``timeout`` is for the opening and for each look at sysfs, in seconds; ``heartbeat`` the longest
+    wait between two looks at the drops; ``idle_timeout`` the longest time without an item.
+    """
+
+    netns: NetworkNamespace
+    timeout: float = attrs.field(converter=checked_timeout)
+    heartbeat: float = attrs.field(converter=checked_timeout)
+    idle_timeout: float | None = attrs.field(converter=attrs.converters.optional(checked_timeout))
+    receive_buffer: int = attrs.field(converter=_checked_buffer)
+
+
+class Follower:
+    """One listening socket and the picture behind it.  Not for two threads at once."""
+
+    def __init__(self, subscription: Subscription, listening: Listening) -> None:
+        self.subscription = subscription
+        self.listening = listening
+        self.closed = False
+        self._namespace = Namespace(listening.netns)
+        self._tally = Tally()
+        self._forks = forks()
+        self._resyncs = 0
+        self._loss_told = 0
+        self._look_again_at: float | None = None
+        self._socket: ListeningSocket | None = None
+        self._reader: Reader | None = None
+        self._beginning: list[Any] = []
+
+    def open(self) -> Steps[Any, None]:
+        """Subscribe, and then look.
+
+        Raises NetlinkTimeout, OSError, NotSupported; LocalProtocolError where a look is needed
+        and there is no sysfs.
+        """
+        terms = self._terms("the opening of a listening socket")
+        wanted, buffer = self.subscription, self.listening.receive_buffer
+
+        def subscribe() -> Roots:
+            self._socket = ListeningSocket(wanted.protocol, buffer, 1 << wanted.group - 1)
+            if self.closed:  # its caller has given up meanwhile
+                self._socket.close()
+            return roots()
+
+        trusted = yield from offload(call(partial(self._namespace.run, subscribe)), terms)
+        self._reader = wanted.new_reader(trusted, self._tally.rejected)
+        try:
+            first = yield from self._look(self._reader, terms)
+        except NoSysfsError as error:
+            if wanted.begins_with_look:
+                raise LocalProtocolError(f"coldplug takes sysfs: {error}") from None
+            first = None
+        self._beginning = self._reader.begin(first)
+
+    def follow(self) -> Steps[Any, None]:
+        """Yield what is to be handed out, for ever."""
+        if self._beginning:
+            beginning, self._beginning = self._beginning, []
+            yield beginning
+        while True:
+            sock, reader = self.check_open()
+            batch, is_empty = sock.receive_many(BATCH)
+            if batch:
+                self._tally.datagrams += len(batch)
+                yield reader.read(batch)
+            if not is_empty:
+                continue
+            lost = sock.memory().drops or sock.overruns  # before Linux 4.12 there is no count
+            if lost != self._loss_told or self._is_due():
+                drops, self._loss_told = lost - self._loss_told, lost
+                yield (yield from self._resync(reader, drops))
+            else:
+                yield Wait(sock.fileno(), self.listening.heartbeat)
+
+    def check_open(self) -> tuple[ListeningSocket, Reader]:
+        """Raise LocalProtocolError in a forked child, ClosedError once closed."""
+        check_not_forked(self._forks)
+        if self.closed or self._socket is None or self._reader is None:
+            raise ClosedError("this listener is closed; open a new one")
+        return self._socket, self._reader
+
+    def statistics(self) -> UeventStatistics:
+        """What was counted so far; drops and what is queued are asked for now."""
+        sock, reader = self._socket, self._reader
+        if sock is not None and not self.closed and self._forks == forks():
+            memory = sock.memory()
+            self._tally.drops = memory.drops
+            queued = memory.queued
+        else:
+            queued = 0
+        return UeventStatistics(
+            receive_buffer=0 if sock is None else sock.effective_receive_buffer,
+            requested_receive_buffer=self.listening.receive_buffer,
+            queued=queued,
+            drops=self._tally.drops,
+            datagrams=self._tally.datagrams,
+            events=0 if reader is None else reader.delivered,
+            rejected=dict(self._tally.rejected),
+            duplicates=0 if reader is None else reader.duplicates,
+            overruns=self._tally.overruns,
+            resyncs=self._resyncs,
+            timeouts=self._tally.timeouts,
+            last_seqnum=None if reader is None else reader.last_seqnum,
+        )
+
+    def patience(self, timeout: float | None) -> Patience:
+        """How long to wait for the next item: as the stream does, or so many seconds at most."""
+        idle = self.listening.idle_timeout
+        limit = None if timeout is None else checked_timeout(timeout)
+        if idle is not None and (limit is None or idle <= limit):
+            return Patience(self, idle, ends_the_stream=True)
+        return Patience(self, math.inf if limit is None else limit, ends_the_stream=False)
+
+    def timed_out(self, seconds: float) -> NetlinkTimeout:
+        """The error for a wait that was as long as this."""
+        self._tally.timeouts += 1
+        statistics = self.statistics()
+        return NetlinkTimeout(
+            f"the silence of {self.subscription.name}",
+            seconds,
+            datagrams=statistics.datagrams,
+            rows=statistics.events,
+            drops=statistics.drops,
+            queue_fill=statistics.queued,
+        )
+
+    def close(self) -> None:
+        """Close the socket; harmless when done twice."""
+        if not self.closed:
+            self.statistics()  # the drops are to be had only while it is open
+        self.closed = True
+        self._namespace.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _is_due(self) -> bool:
+        """Whether a look that failed is to be made again."""
+        return self._look_again_at is not None and time.monotonic() >= self._look_again_at
+
+    def _resync(self, reader: Reader, drops: int) -> Steps[Any, list[Any]]:
+        if drops:
+            self._tally.overruns += 1
+        unresynced = None
+        difference: list[Any] = []
+        self._look_again_at = None
+        try:
+            seen = yield from self._look(reader, self._terms("a look at sysfs"))
+            difference = reader.resync(seen)
+            self._resyncs += 1
+        except NoSysfsError as error:
+            unresynced = str(error)
+        except (NetlinkTimeout, OSError) as error:
+            unresynced = f"{error}; it is tried again"
+            self._look_again_at = time.monotonic() + self.listening.heartbeat
+        return ([Overrun(drops, unresynced)] if drops else []) + difference
+
+    def _look(self, reader: Reader, terms: Terms) -> Steps[Any, Look]:
+        foreign = self.listening.netns is not None
+        looking = partial(look, reader.subsystems, reader.paths, foreign)
+        return offload(call(partial(self._namespace.run, looking)), terms)
+
+    def _terms(self, doing: str) -> Terms:
+        return Terms(Deadline(self.listening.timeout), self._tally, doing=doing)
+
+
+class Patience:
+    """The time that one item may take, the consumer's own between two items not counted."""
+
+    def __init__(self, follower: Follower, seconds: float, ends_the_stream: bool) -> None:
+        self._follower = follower
+        self._deadline = Deadline(seconds)
+        self._ends_the_stream = ends_the_stream
+
+    def shorten(self, wait: Wait) -> Wait:
+        """The wait, within what is left.  Raises NetlinkTimeout when nothing is."""
+        left = self._deadline.remaining()
+        if left <= 0:
+            error = self._follower.timed_out(self._deadline.timeout)
+            if self._ends_the_stream:
+                self._follower.close()
+            raise error
+        return Wait(wait.descriptor, min(wait.seconds, left))
