@@ -53,6 +53,11 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0) -> None:
     )
 
 
+def unmount(target: str) -> None:
+    """umount2(2), at once, whoever still looks at it."""
+    _checked(_libc.umount2(target.encode(), MNT_DETACH))
+
+
 def become_root_of_a_user_namespace() -> None:
     """Be root in a user namespace; only a process with a single thread may."""
     uid, gid = os.geteuid(), os.getegid()
@@ -98,7 +103,7 @@ def named_namespace(name: str) -> Iterator[str]:
     try:
         yield path
     finally:
-        _checked(_libc.umount2(path.encode(), MNT_DETACH))
+        unmount(path)
         os.unlink(path)
 
 

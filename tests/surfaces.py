@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
 
 import anyio
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from netlink_safe.protocol.request import Request
-    from netlink_safe.protocol.statistics import SocketStatistics
+    from netlink_safe.protocol.statistics import SocketStatistics, UeventStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,6 +77,35 @@ class AwaitedSockDiag:
         return self._diag.statistics()
 
 
+class AwaitedUevents:
+    """A blocking Uevents, seen as an async one."""
+
+    def __init__(self, opened: Callable[[], blocking.Uevents]) -> None:
+        self._open = opened
+
+    async def __aenter__(self) -> Self:
+        self._events = self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._events.close()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        return next(self._events)
+
+    async def receive(self, *arguments: Any, **options: Any) -> Any:
+        return self._events.receive(*arguments, **options)
+
+    def statistics(self) -> UeventStatistics:
+        return self._events.statistics()
+
+    async def aclose(self) -> None:
+        self._events.close()
+
+
 async def _collect_blocking(**options: Any) -> tcpstat.TcpStats:
     return tcpstat.collect_blocking(**options)
 
@@ -87,16 +117,30 @@ class Surface:
     name: str
     backend: str
     open_sock_diag: Callable[..., Any]
+    open_uevents: Callable[..., Any]
     collect: Callable[..., Awaitable[tcpstat.TcpStats]]
 
 
 SURFACES: Final = (
-    Surface("trio", "trio", netlink_safe.open_sock_diag, tcpstat.collect),
-    Surface("asyncio", "asyncio", netlink_safe.open_sock_diag, tcpstat.collect),
+    Surface(
+        "trio",
+        "trio",
+        netlink_safe.open_sock_diag,
+        netlink_safe.open_uevents,
+        tcpstat.collect,
+    ),
+    Surface(
+        "asyncio",
+        "asyncio",
+        netlink_safe.open_sock_diag,
+        netlink_safe.open_uevents,
+        tcpstat.collect,
+    ),
     Surface(
         "blocking",
         "asyncio",
         lambda **options: AwaitedSockDiag(blocking.open_sock_diag(**options)),
+        lambda **options: AwaitedUevents(partial(blocking.open_uevents, **options)),
         _collect_blocking,
     ),
 )

@@ -26,7 +26,8 @@ Texts: TypeAlias = str | Iterable[str] | None
 def _checked(value: Texts) -> frozenset[str] | None:
     if value is None:
         return None
-    texts = frozenset([value] if isinstance(value, str) else value)
+    several = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    texts = frozenset(several)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise LocalProtocolError(f"{value!r} is neither a text nor several; leave it out for any")
     return texts
@@ -68,11 +69,14 @@ def checked_matches(match: MatchLike | Iterable[MatchLike] | None) -> tuple[Ueve
     """The matches that are meant; empty for None.  Raises LocalProtocolError for what is none."""
     if match is None:
         return ()
-    listed = (match,) if isinstance(match, UeventMatch | Mapping) else tuple(match)
-    return tuple(map(_checked_match, listed))
+    if isinstance(match, UeventMatch | Mapping):
+        return (_checked_match(match),)
+    if isinstance(match, Iterable):
+        return tuple(map(_checked_match, match))
+    raise LocalProtocolError(f"match={match!r} is no UeventMatch, nor several")
 
 
-def _checked_match(match: MatchLike) -> UeventMatch:
+def _checked_match(match: object) -> UeventMatch:
     if isinstance(match, UeventMatch):
         return match
     if not isinstance(match, Mapping):
@@ -80,7 +84,7 @@ def _checked_match(match: MatchLike) -> UeventMatch:
     known = [field.name for field in attrs.fields(UeventMatch)]
     if strange := sorted(set(match) - set(known)):
         raise LocalProtocolError(f"nothing matches by {strange[0]}; there are {', '.join(known)}")
-    return UeventMatch(**match)  # type: ignore[arg-type]  # each field checks its own
+    return UeventMatch(**match)
 
 
 def subsystems_of(
