@@ -1,19 +1,19 @@
 """``netlink-safe tcpstat``: TCP sockets by state, once or again and again.
 
-May call ``collectors.tcpstat``, ``cli.tcpstat_text``, ``cli.tcpstat_live`` and ``errors``.
+May call ``collectors.tcpstat``, ``cli.options``, ``cli.tcpstat_text``, ``cli.tcpstat_live`` and
+``errors``.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from netlink_safe.cli import tcpstat_text
+from netlink_safe.cli import options, tcpstat_text
 from netlink_safe.collectors.tcpstat import TcpStats, collect_blocking
 from netlink_safe.errors import InconsistentError, NetlinkTimeout
 
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 
 #: What ends one sample of a watch, and not the watch.
 PASSING: Final = (NetlinkTimeout, InconsistentError)
-
-
-def _namespace(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
-
-
-def _positive(
-    _context: click.Context, _parameter: click.Parameter, value: float | None
-) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise click.BadParameter("must be a number of seconds above 0, and not for ever")
-    return value
 
 
 @click.command(short_help="Count TCP sockets by state.")
@@ -55,25 +43,20 @@ def _positive(
     multiple=True,
     help="Only this address family; may be given twice.",
 )
-@click.option(
-    "--netns",
-    type=_namespace,
-    metavar="NAME|PATH|PID",
-    help="Look into this network namespace.",
-)
+@options.netns
 @click.option(
     "--timeout",
     type=float,
     default=5.0,
     show_default=True,
-    callback=_positive,
+    callback=options.positive,
     metavar="SECONDS",
     help="Give up after this time.",
 )
 @click.option(
     "--watch",
     type=float,
-    callback=_positive,
+    callback=options.positive,
     metavar="SECONDS",
     help="Look again every so many seconds, and show what changed.",
 )

@@ -1,0 +1,32 @@
+"""Options that several verbs have.
+
+Calls nothing of ours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import click
+
+
+def namespace(text: str) -> str | int:
+    """A name or path, or a pid if it is a number."""
+    return int(text) if text.isdecimal() else text
+
+
+def positive(
+    _context: click.Context, _parameter: click.Parameter, value: float | None
+) -> float | None:
+    """A number of seconds above 0, not for ever."""
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter("must be a number of seconds above 0, and not for ever")
+    return value
+
+
+netns = click.option(
+    "--netns",
+    type=namespace,
+    metavar="NAME|PATH|PID",
+    help="Look into this network namespace.",
+)
