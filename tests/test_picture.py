@@ -243,7 +243,7 @@ def test_what_lies_below_moves_along() -> None:
     picture: Picture[Uevent] = Picture()
     picture.tell({**seen("/x", 1), **seen("/x/queues/rx-0", 2)}, 0, COVERED)
     picture.news(told("move", "/y", 1, DEVPATH_OLD="/x"))
-    assert picture.paths == {b"/y", b"/y/queues/rx-0"}
+    assert set(picture.subsystems) == {b"/y", b"/y/queues/rx-0"}
 
 
 def test_what_no_look_covers_is_not_thought_known() -> None:

@@ -712,3 +712,59 @@ async def test_two_tasks_do_not_take_each_others_items(surface: Surface) -> None
         with pytest.raises(anyio.BusyResourceError):
             await events.receive()
         await events.aclose()
+
+
+@on_every_surface
+async def test_udevd_is_believed_of_what_it_has_processed(
+    surface: Surface, links: Links, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coldplug shows what its database has, with its properties; the rest comes when it is done."""
+    from netlink_safe.transport import udev_database
+
+    links.make("a", "b")
+    index = socket.if_nametoindex("a")
+    (tmp_path / f"n{index}").write_text("I:123\nE:ID_NET_NAME=a0\nE:ID_BUS=veth\nG:tag\nQ:tag\n")
+    monkeypatch.setattr(udev_database, "DATA", str(tmp_path))
+    async with surface.open_uevents(source="udev", subsystem="net", coldplug=True) as events:
+        known = await events.receive()
+        assert (known.devpath, known.origin) == (path("a"), nls.Origin.COLDPLUG)
+        assert known.properties["ID_NET_NAME"] == "a0"
+        other = socket.if_nametoindex("b")
+        for name, number in (("a", index), ("b", other)):
+            block = text("add", path(name), IFINDEX=number, SEQNUM=1).partition(b"\0")[2]
+            multicast(udev_text(block), group=2)
+        assert (await events.receive()).devpath == path("b")
+        assert events.statistics().duplicates == 1
+
+
+def test_a_look_without_descriptors_to_be_had_is_none() -> None:
+    """What cannot be opened for want of descriptors has not gone away."""
+    import errno
+    import resource
+
+    from netlink_safe.transport.sysfs import look
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    results = []
+    highest = max(number for number, _ in kernel.descriptors())
+    for spare in range(2, 8):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + spare, hard))
+        found: int | None = None
+        try:
+            found = len(look(frozenset({"net"}), {}, True).sightings)
+        except OSError as error:
+            found = -error.errno if error.errno else 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        results.append(found)
+    assert set(results) == {-errno.EMFILE, 1}
+
+
+def test_a_subsystem_is_no_path() -> None:
+    """A name with slashes leads nowhere."""
+    from netlink_safe.transport.sysfs import look
+
+    for name in ("../bus", "net/lo", ".", "..", ""):
+        seen = look(frozenset({name}), {}, True)
+        assert not seen.sightings
+        assert not seen.covered & {b"..", b"."}

@@ -103,6 +103,7 @@ def uevents(
         protocol=NETLINK_KOBJECT_UEVENT,
         group=_SOURCES[source].group,
         begins_with_look=coldplug,
+        by_udev=source == "udev",
         new_reader=partial(UeventReader, query),
     )
 
@@ -134,9 +135,9 @@ class UeventReader:
         return self._query.subsystems
 
     @property
-    def paths(self) -> frozenset[bytes]:
+    def known(self) -> Mapping[bytes, bytes]:
         """The devices that are known, for a look at sysfs to see whether they are there."""
-        return self._picture.paths
+        return self._picture.subsystems
 
     def read(self, batch: Sequence[Received]) -> list[UeventItem]:
         """What of the datagrams is to be handed out."""
@@ -215,7 +216,9 @@ class UeventReader:
 
     def _told(self, seen: Mapping[bytes, Seen[Uevent]], look: Look) -> tuple[list[UeventItem], int]:
         """The events of a difference that are wanted, and how many of them are removals."""
-        difference = self._picture.tell(seen, look.seqnum, look.covered)
+        # udevd passes events on when it has done with them: their numbers say nothing of a look.
+        looked_at = look.seqnum if self._source.from_kernel else 0
+        difference = self._picture.tell(seen, looked_at, look.covered)
         fits = self._query.fits
         removed = [one for one in difference.removed if fits is None or fits(one)]
         added = [one for one in difference.added if fits is None or fits(one)]

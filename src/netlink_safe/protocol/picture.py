@@ -95,9 +95,9 @@ class Picture(Generic[Event]):
         return len(self._known)
 
     @property
-    def paths(self) -> frozenset[bytes]:
-        """The paths of all the devices."""
-        return frozenset(self._known)
+    def subsystems(self) -> Mapping[bytes, bytes]:
+        """The subsystem of each device, by its path."""
+        return {path: event.head[2] for path, event in self._known.items()}
 
     def news(self, event: Event) -> Sequence[Event]:
         """Take an event in; what of it the listener does not know yet, often the event itself."""

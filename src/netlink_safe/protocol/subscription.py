@@ -6,7 +6,7 @@ May call ``protocol`` and ``wire``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -30,8 +30,8 @@ class Reader(Protocol):
         """What a look at sysfs is about; None for everything."""
 
     @property
-    def paths(self) -> frozenset[bytes]:
-        """What is known, for a look to see whether it is there."""
+    def known(self) -> Mapping[bytes, bytes]:
+        """The subsystem of each device that is known, by its path."""
 
     def read(self, batch: Sequence[Received], /) -> list[Any]: ...
 
@@ -49,11 +49,13 @@ class Subscription:
     """One multicast group of one protocol, and its reader.
 
     ``name`` is for people; it stands in every error.
-    ``begins_with_look`` says that there is no beginning without one.
+    ``begins_with_look`` says that there is no beginning without one; ``by_udev`` that a look is to
+    show what udevd shows, and not yet what it has not processed.
     """
 
     name: str
     protocol: int
     group: int
     begins_with_look: bool
+    by_udev: bool
     new_reader: NewReader = attrs.field(repr=False)

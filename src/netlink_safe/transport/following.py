@@ -215,7 +215,8 @@ class Follower:
 
     def _look(self, reader: Reader, terms: Terms) -> Steps[Any, Look]:
         foreign = self.listening.netns is not None
-        looking = partial(look, reader.subsystems, reader.paths, foreign)
+        by_udev = self.subscription.by_udev
+        looking = partial(look, reader.subsystems, reader.known, foreign, by_udev)
         return offload(call(partial(self._namespace.run, looking)), terms)
 
     def _terms(self, doing: str) -> Terms:

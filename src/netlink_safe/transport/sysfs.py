@@ -5,12 +5,13 @@ sysfs_init_fs_context), so that /sys is often another namespace's.  Whoever may 
 own, beside the mount table, in a thread that is in the namespace; /sys is taken where it shows the
 interfaces that the namespace has.
 
-May call ``transport.mounting``, ``protocol`` and ``errors``.
+May call ``transport.mounting``, ``transport.udev_database`` and ``protocol``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Final
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.protocol.sighting import Look, Sighting
+from netlink_safe.transport.udev_database import processed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping
 
 SYS: Final = "/sys"
 OWN: Final = "/proc/thread-self/ns/net"
@@ -29,6 +31,8 @@ CAP_SYS_ADMIN: Final = 1 << 21
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READING: Final = os.O_RDONLY | os.O_CLOEXEC
 _PAGE: Final = 4096 * 4
+#: What is said of something that is gone, or never was a directory; ENODEV is sysfs's own.
+GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 
 
 class NoSysfsError(Exception):
@@ -61,33 +65,58 @@ PLACES: Final = (
 )
 
 
-def look(subsystems: frozenset[str] | None, known: Iterable[bytes], mount: bool) -> Look:
+def look(
+    subsystems: frozenset[str] | None,
+    known: Mapping[bytes, bytes],
+    mount: bool,
+    by_udev: bool = False,
+) -> Look:
     """What is there now of these subsystems, None for all; in a thread that is in the namespace.
 
-    ``known`` are paths that are looked up even where no place lists them.
+    ``known`` are paths and subsystems; where no place lists a subsystem, its paths are looked up.
     ``mount`` asks for a sysfs of its own first, since /sys may be another namespace's.
+    ``by_udev`` leaves out what udevd has not processed yet, and adds what it has noted.
     Raises NoSysfsError where there is none to look at, OSError.
     """
     root = _open_sysfs(mount)
+    finished = processed if by_udev else _as_it_is
     try:
         seqnum = int(_read("kernel/uevent_seqnum", root))
+        above = len(_path_of(root).rstrip(b"/"))
         sightings: dict[bytes, Sighting] = {}
         covered = set()
         for place in PLACES:
             for subsystem, directory in _directories(place, subsystems, root):
-                covered.add(os.fsencode(subsystem))
-                for name in _names(directory, root):
-                    found = _sighting(f"{directory}/{name}", subsystem, place.is_device, root)
-                    if found is not None:
-                        sightings.setdefault(*found)
-        for path in known:
-            if path not in sightings:
-                with contextlib.suppress(OSError):
+                with _while_it_is_there():
+                    names = _names(directory, root)
+                    covered.add(os.fsencode(subsystem))
+                    for name in names:
+                        with _while_it_is_there():
+                            path, sighting = _sighting(directory, name, subsystem, place, root)
+                            if (whole := finished(path[above:], sighting)) is not None:
+                                sightings.setdefault(path[above:], whole)
+        for path, where in known.items():
+            if where not in covered:
+                with _while_it_is_there():
                     inode = os.stat(path[1:], dir_fd=root).st_ino
                     sightings[path] = Sighting(None, b"", inode, False)
         return Look(sightings, seqnum, frozenset(covered))
     finally:
         os.close(root)
+
+
+@contextlib.contextmanager
+def _while_it_is_there() -> Iterator[None]:
+    """Pass over what is no device, or is gone; every other failure is one of the look."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+
+
+def _as_it_is(_path: bytes, sighting: Sighting) -> Sighting:
+    return sighting
 
 
 def _directories(
@@ -96,7 +125,9 @@ def _directories(
     """The subsystems of a place that are wanted, and where it lists their objects."""
     before, star, after = place.listing.partition("*")
     if place.subsystem is None:
-        for name in _names(before, root) if subsystems is None else sorted(subsystems):
+        # A name with a slash in it would lead elsewhere, and is no subsystem's.
+        wanted = None if subsystems is None else {name for name in subsystems if "/" not in name}
+        for name in _names(before, root) if wanted is None else sorted(wanted - {".", ".."}):
             yield name, f"{before}{name}{after}"
     elif subsystems is None or place.subsystem in subsystems:
         for name in _names(before, root) if star else [""]:
@@ -104,11 +135,8 @@ def _directories(
 
 
 def _names(directory: str, root: int) -> list[str]:
-    """What a directory lists; nothing where it is none, or is gone."""
-    try:
-        descriptor = os.open(directory, _READING | os.O_DIRECTORY, dir_fd=root)
-    except OSError:
-        return []
+    """What a directory lists."""
+    descriptor = os.open(directory, _READING | os.O_DIRECTORY, dir_fd=root)
     try:
         return os.listdir(descriptor)
     finally:
@@ -116,27 +144,24 @@ def _names(directory: str, root: int) -> list[str]:
 
 
 def _sighting(
-    path: str, subsystem: str, is_device: bool, root: int
-) -> tuple[bytes, Sighting] | None:
-    """One object and its path; None for what is none, or is gone.
+    where: str, name: str, subsystem: str, place: _Place, root: int
+) -> tuple[bytes, Sighting]:
+    """One object and its path, above the root too; OSError where it is none, or is gone.
 
     Its directory is opened once, so that path, inode and properties are of one and the same.
     """
+    directory = os.open(f"{where}/{name}", _DIRECTORY, dir_fd=root)
     try:
-        directory = os.open(path, _DIRECTORY, dir_fd=root)
-    except OSError:
-        return None
-    try:
-        text = _read("uevent", directory) if is_device else b""
-        devpath = _path_of(directory).removeprefix(_path_of(root).rstrip(b"/"))
-        inode = os.fstat(directory).st_ino
-    except OSError:
-        return None
+        text = _read("uevent", directory) if place.is_device else b""
+        path = _path_of(directory)
+        if path.endswith(b" (deleted)"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        sighting = Sighting(
+            os.fsencode(subsystem), text, os.fstat(directory).st_ino, place.is_device
+        )
+        return path, sighting
     finally:
         os.close(directory)
-    if devpath.endswith(b" (deleted)"):
-        return None
-    return devpath, Sighting(os.fsencode(subsystem), text, inode, is_device)
 
 
 def _path_of(descriptor: int) -> bytes:
@@ -209,9 +234,10 @@ def _shows_these_interfaces(root: int) -> bool:
     """Whether sysfs has the interfaces of the calling thread's namespace, by name and index."""
     for _ in range(3):  # one may come or go between the two looks
         shown = {}
-        for name in _names("class/net", root):
-            with contextlib.suppress(OSError, ValueError):
-                shown[name] = int(_read(f"class/net/{name}/ifindex", root))
+        with _while_it_is_there():
+            for name in _names("class/net", root):
+                with _while_it_is_there():
+                    shown[name] = int(_read(f"class/net/{name}/ifindex", root))
         if shown == {name: index for index, name in socket.if_nameindex()}:
-            return bool(_names("kernel", root))
+            return True
     return False

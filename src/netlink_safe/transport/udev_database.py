@@ -1,0 +1,43 @@
+"""What udevd has noted of a device: /run/udev/data, one file for each that its rules said more of.
+
+systemd's sd-device: a file's name is made of the device's number, interface index, or subsystem
+and name; a device with a number or an index has been processed once its file is there.
+
+May call ``protocol``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from netlink_safe.protocol.sighting import Sighting
+
+DATA: Final = "/run/udev/data"
+_NUMBER: Final = re.compile(rb"^(MAJOR|MINOR|IFINDEX)=([0-9]+)$", re.MULTILINE)
+_PROPERTY: Final = re.compile(rb"^E:(.*\n)", re.MULTILINE)
+
+
+def processed(path: bytes, sighting: Sighting) -> Sighting | None:
+    """The same with udevd's properties; None for what it has not processed yet."""
+    if not sighting.is_device or not os.path.isdir(DATA):
+        return sighting
+    numbers = dict(_NUMBER.findall(sighting.uevent))
+    subsystem = sighting.subsystem or b""
+    if b"MAJOR" in numbers:
+        kind = b"b" if subsystem == b"block" else b"c"
+        name = b"%b%b:%b" % (kind, numbers[b"MAJOR"], numbers.get(b"MINOR", b"0"))
+    elif b"IFINDEX" in numbers:
+        name = b"n%b" % numbers[b"IFINDEX"]
+    else:
+        name = b"+%b:%b" % (subsystem, os.path.basename(path))
+    try:
+        with open(os.path.join(DATA.encode(), name), "rb") as file:
+            noted = file.read()
+    except OSError:
+        return None if numbers else sighting
+    return attrs.evolve(sighting, uevent=sighting.uevent + b"".join(_PROPERTY.findall(noted)))
