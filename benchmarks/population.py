@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 BUILDER: Final = Path(__file__).with_name("population_child.py")
 CLONE_NEWNET: Final = 0x40000000
+CLONE_NEWNS: Final = 0x00020000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 0x40000
+MNT_DETACH: Final = 2
 SIOCSIFFLAGS: Final = 0x8914
 IFF_UP_AND_RUNNING: Final = 0x1 | 0x40
 LOCAL_TABLE: Final = 255
@@ -268,3 +272,21 @@ class _Child:
         if "error" in reply:
             raise PopulationError(reply["error"])
         return reply
+
+
+@contextlib.contextmanager
+def mounted_sysfs(where: str) -> Iterator[None]:
+    """The sysfs of the calling thread's network namespace, at an empty directory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.unshare(CLONE_NEWNS)
+    for arguments in (
+        (b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None),
+        (b"sysfs", where.encode(), b"sysfs", ctypes.c_ulong(0), None),
+    ):
+        if libc.mount(*arguments):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    try:
+        yield
+    finally:
+        libc.umount2(where.encode(), MNT_DETACH)

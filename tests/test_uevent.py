@@ -15,6 +15,7 @@ from netlink_safe.families.udev import read_udev
 from netlink_safe.families.uevent import Origin, Uevent, read_any, read_kernel
 from netlink_safe.families.uevents import uevents
 from netlink_safe.protocol.trust import Roots
+from netlink_safe.wire.datagram import Burst, Credentials, Sender
 from uevents import text, udev_text
 
 PLUG = text(
@@ -135,23 +136,27 @@ def look_at_everything(event: Uevent) -> None:
     st.lists(
         st.tuples(
             st.binary(max_size=200) | st.just(PLUG),
-            st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.binary(max_size=16)))
-            | st.just([(1, 2, bytes(12))]),
-            st.sampled_from([0, 0x20, 0x40]),
-            st.tuples(st.integers(0, 1), st.integers(0, 3)) | st.just((0, 1)),
+            st.builds(
+                Sender,
+                st.integers(0, 1),
+                st.integers(0, 3),
+                st.none() | st.builds(Credentials, *[st.integers(0, 1)] * 3),
+                st.booleans(),
+            )
+            | st.just(Sender(0, 1, Credentials(0, 0, 0), False)),
         )
     ),
     st.sampled_from(["kernel", "udev"]),
 )
 def test_any_datagram_is_an_event_or_a_counted_rejection(
-    batch: list[tuple[bytes, list[tuple[int, int, bytes]], int, tuple[int, int]]], source: str
+    heard: list[tuple[bytes, Sender]], source: str
 ) -> None:
     """Never an exception in the user's loop, and never one unaccounted for."""
     rejected: Counter[str] = Counter()
     subscription = uevents(source=source)  # type: ignore[arg-type]
     reader = subscription.new_reader(Roots(frozenset({0})), rejected)
-    items = reader.read(batch)
-    assert len(items) + rejected.total() + reader.duplicates == len(batch)
+    items = reader.read([Burst(sender, [text]) for text, sender in heard])
+    assert len(items) + rejected.total() + reader.duplicates == len(heard)
     for item in items:
         look_at_everything(item)
 

@@ -16,7 +16,7 @@ import uevents
 from links import Links, names
 from netlink_safe import blocking
 from netlink_safe.transport.buffers import FLOOR
-from netlink_safe.transport.socket import ListeningSocket
+from netlink_safe.transport.listening import ListeningSocket
 from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
 from uevents import Belief, inject, multicast, text, udev_text, until_silent
 

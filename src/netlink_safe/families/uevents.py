@@ -27,7 +27,7 @@ from netlink_safe.families.uevent_match import (
 from netlink_safe.protocol.notices import Overrun, Resynced
 from netlink_safe.protocol.picture import PICTURED, Picture, Seen
 from netlink_safe.protocol.subscription import Subscription
-from netlink_safe.protocol.trust import judge_multicast
+from netlink_safe.protocol.trust import reject_multicast
 from netlink_safe.wire.constants import NETLINK_KOBJECT_UEVENT
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from netlink_safe.families.uevent_match import MatchLike, Texts
     from netlink_safe.protocol.sighting import Look, Sighting
     from netlink_safe.protocol.trust import Roots
-    from netlink_safe.wire.datagram import Received
+    from netlink_safe.wire.datagram import Burst, Sender
 
 Source: TypeAlias = Literal["kernel", "udev"]
 #: What a stream of uevents yields.
@@ -123,8 +123,6 @@ class UeventReader:
             if query.subsystems is None
             else frozenset(name.encode("utf-8", "surrogateescape") for name in query.subsystems)
         )
-        self._believed: tuple[object, object] | None = None
-        self._origin = Origin.KERNEL
         self.last_seqnum: int | None = None
         self.duplicates = 0
         self.delivered = 0
@@ -139,36 +137,34 @@ class UeventReader:
         """The devices that are known, for a look at sysfs to see whether they are there."""
         return self._picture.subsystems
 
-    def read(self, batch: Sequence[Received]) -> list[UeventItem]:
+    def read(self, bursts: Sequence[Burst]) -> list[UeventItem]:
         """What of the datagrams is to be handed out."""
         items: list[UeventItem] = []
         wanted, fits = self._wanted, self._query.fits
         read, news = self._source.read, self._picture.news
         event = None
-        for received in batch:
-            data, ancillary, flags, address = received
-            # Nearly all have the same sender, who once believed is known again.
-            if (address, ancillary) != self._believed or flags:
-                reason = self._judge(received)
-                if reason is not None:
-                    self._rejected[reason] += 1
+        for sender, texts in bursts:
+            origin = self._origin_of(sender)
+            if isinstance(origin, str):
+                self._rejected[origin] += len(texts)
+                continue
+            for text in texts:
+                told = read(text, origin)
+                if isinstance(told, str):
+                    self._rejected[told] += 1
                     continue
-            told = read(data, self._origin)
-            if isinstance(told, str):
-                self._rejected[told] += 1
-                continue
-            event = told
-            action, _, subsystem, _ = event.head
-            if wanted is not None and subsystem not in wanted:
-                continue
-            # What is injected tells of devices that need not be here, and is told as it is.
-            if action in PICTURED and self._origin is not Origin.INJECTED:
-                fresh = news(event)
-                if not fresh:
-                    self.duplicates += 1
-                items += fresh if fits is None else [one for one in fresh if fits(one)]
-            elif fits is None or fits(event):
-                items.append(event)
+                event = told
+                action, _, subsystem, _ = event.head
+                if wanted is not None and subsystem not in wanted:
+                    continue
+                # What is injected tells of devices that need not be here, and is told as it is.
+                if action in PICTURED and origin is not Origin.INJECTED:
+                    fresh = news(event)
+                    if not fresh:
+                        self.duplicates += 1
+                    items += fresh if fits is None else [one for one in fresh if fits(one)]
+                elif fits is None or fits(event):
+                    items.append(event)
         if event is not None:
             self.last_seqnum = event.seqnum
         self.delivered += len(items)
@@ -200,19 +196,16 @@ class UeventReader:
         items, removed = self._told(self._seen(look, Origin.RESYNC), look)
         return [*items, Resynced(added=len(items) - removed, removed=removed)]
 
-    def _judge(self, received: Received) -> str | None:
-        """Why a datagram's sender is not to be believed; or who it is, for the next ones."""
-        _, ancillary, _, address = received
-        sender = judge_multicast(received, self._mask, self._source.from_kernel, self._roots)
-        if isinstance(sender, str):
-            return sender
-        origin = Origin.UDEV
-        if self._source.from_kernel:
-            origin = Origin.KERNEL if sender.pid == 0 else Origin.INJECTED
-        if self._query.strict and origin is Origin.INJECTED:
-            return "injected"
-        self._believed, self._origin = (address, ancillary), origin
-        return None
+    def _origin_of(self, sender: Sender) -> Origin | str:
+        """What the events of a sender are, or why it is not to be believed."""
+        from_kernel = self._source.from_kernel
+        if reason := reject_multicast(sender, self._mask, from_kernel, self._roots):
+            return reason
+        if not from_kernel:
+            return Origin.UDEV
+        if sender.credentials is not None and sender.credentials.pid == 0:
+            return Origin.KERNEL
+        return "injected" if self._query.strict else Origin.INJECTED
 
     def _told(self, seen: Mapping[bytes, Seen[Uevent]], look: Look) -> tuple[list[UeventItem], int]:
         """The events of a difference that are wanted, and how many of them are removals."""

@@ -15,7 +15,7 @@ from netlink_safe.protocol.trust import Roots
 
 if TYPE_CHECKING:
     from netlink_safe.protocol.sighting import Look
-    from netlink_safe.wire.datagram import Received
+    from netlink_safe.wire.datagram import Burst
 
 
 class Reader(Protocol):
@@ -33,7 +33,7 @@ class Reader(Protocol):
     def known(self) -> Mapping[bytes, bytes]:
         """The subsystem of each device that is known, by its path."""
 
-    def read(self, batch: Sequence[Received], /) -> list[Any]: ...
+    def read(self, bursts: Sequence[Burst], /) -> list[Any]: ...
 
     def begin(self, look: Look | None, /) -> list[Any]: ...
 

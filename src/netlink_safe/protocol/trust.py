@@ -13,17 +13,12 @@ May call ``wire``.
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 import attrs
 
-from netlink_safe.wire.constants import MSG_TRUNC, SCM_CREDENTIALS, SOL_SOCKET
-
 if TYPE_CHECKING:
-    from netlink_safe.wire.datagram import Datagram, Received
-
-_CREDENTIALS: Final = struct.Struct("=iII")
+    from netlink_safe.wire.datagram import Credentials, Datagram, Sender
 
 
 def reject_reply(datagram: Datagram) -> str | None:
@@ -33,14 +28,6 @@ def reject_reply(datagram: Datagram) -> str | None:
     if datagram.group != 0:
         return "multicast"
     return None
-
-
-class Credentials(NamedTuple):
-    """Of a sender: a process, or the kernel, which has pid 0 (include/linux/socket.h: ucred)."""
-
-    pid: int
-    uid: int
-    gid: int
 
 
 @attrs.frozen(slots=True)
@@ -60,23 +47,18 @@ class Roots:
         return sender.uid in self.uids or (self.any_of_the_kernel and sender.pid == 0)
 
 
-def judge_multicast(
-    received: Received, mask: int, from_kernel: bool, roots: Roots
-) -> Credentials | str:
-    """The sender of a multicast, or why it is not to be believed.
+def reject_multicast(sender: Sender, groups: int, from_kernel: bool, roots: Roots) -> str | None:
+    """Why the sender of a multicast is not to be believed, or None if it is.
 
-    ``mask`` is of the one group that is listened to; ``from_kernel`` says that port 0 sends to it,
-    and otherwise a process does.
+    ``groups`` is a mask of the one group that is listened to; ``from_kernel`` says that port 0
+    sends to it, and otherwise a process does.
     """
-    _, ancillary, flags, (port_id, groups) = received
-    if flags & MSG_TRUNC:
+    if sender.truncated:
         return "truncated"
-    if groups != mask:
+    if sender.groups != groups:
         return "unicast"
-    if (port_id == 0) is not from_kernel:
+    if (sender.port_id == 0) is not from_kernel:
         return "foreign_sender"
-    for level, kind, data in ancillary:
-        if (level, kind, len(data)) == (SOL_SOCKET, SCM_CREDENTIALS, _CREDENTIALS.size):
-            sender = Credentials(*_CREDENTIALS.unpack(data))
-            return sender if roots.include(sender) else "not_root"
-    return "no_credentials"
+    if sender.credentials is None:
+        return "no_credentials"
+    return None if roots.include(sender.credentials) else "not_root"

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -32,9 +32,9 @@ from netlink_safe.protocol.notices import Overrun
 from netlink_safe.protocol.statistics import Tally, UeventStatistics
 from netlink_safe.transport.buffers import checked_size, default_listening_buffer
 from netlink_safe.transport.forks import check_not_forked, forks
+from netlink_safe.transport.listening import ListeningSocket
 from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 from netlink_safe.transport.roots import roots
-from netlink_safe.transport.socket import ListeningSocket
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.sysfs import NoSysfsError, look
 from netlink_safe.transport.terms import Terms, Wait
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.subscription import Reader, Subscription
     from netlink_safe.protocol.trust import Roots
     from netlink_safe.transport.terms import Steps
-
-#: Datagrams received before they are looked at: a fifth of a millisecond, half with the looking.
-BATCH: Final = 128
 
 
 def _checked_buffer(size: int | None) -> int:
@@ -118,11 +115,9 @@ class Follower:
             yield beginning
         while True:
             sock, reader = self.check_open()
-            batch, is_empty = sock.receive_many(BATCH)
-            if batch:
-                self._tally.datagrams += len(batch)
-                yield reader.read(batch)
-            if not is_empty:
+            if bursts := sock.receive_many():
+                self._tally.datagrams += sum(len(burst.texts) for burst in bursts)
+                yield reader.read(bursts)
                 continue
             lost = sock.memory().drops or sock.overruns  # before Linux 4.12 there is no count
             if lost != self._loss_told or self._is_due():

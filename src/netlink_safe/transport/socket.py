@@ -35,11 +35,7 @@ from netlink_safe.wire.datagram import Datagram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netlink_safe.wire.datagram import Received
-
 RECEIVE_SIZE: Final = 64 * 1024
-#: What struct ucred takes with its header (CMSG_SPACE).
-CREDENTIALS_SPACE: Final = socket.CMSG_SPACE(12)
 KERNEL: Final = (0, 0)
 SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("=9I")
@@ -169,37 +165,3 @@ class NetlinkSocket(KernelSocket):
             drops = self.memory().drops
             raise OverrunError("the receive buffer overran (ENOBUFS)", drops) from error
         return Datagram(data, address[0], address[1], bool(flags & socket.MSG_TRUNC))
-
-
-class ListeningSocket(KernelSocket):
-    """A socket that hears multicasts, with the credentials of who sent them."""
-
-    OPTIONS = ((socket.SOL_SOCKET, socket.SO_PASSCRED),)
-
-    def __init__(self, protocol: int, receive_buffer: int, groups: int) -> None:
-        super().__init__(protocol, receive_buffer, groups)
-        self.overruns = 0
-
-    def receive_many(self, most: int) -> tuple[list[Received], bool]:
-        """Up to so many datagrams that are queued, and whether the queue was found empty then.
-
-        ENOBUFS is passed over: it is reported before what is still queued, once, however much is
-        lost until the queue is empty (``net/netlink/af_netlink.c``: netlink_overrun).  Whether
-        anything was lost is to be asked of ``memory()`` when the queue is empty.
-        """
-        if self._forks != forks():
-            self.check_usable()
-        batch: list[Received] = []
-        add, receive = batch.append, self._socket.recvmsg
-        while len(batch) < most:
-            try:
-                for _ in range(len(batch), most):
-                    add(receive(RECEIVE_SIZE, CREDENTIALS_SPACE, socket.MSG_DONTWAIT))
-            except BlockingIOError:
-                return batch, True
-            except OSError as error:
-                self.check_usable()
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self.overruns += 1
-        return batch, False

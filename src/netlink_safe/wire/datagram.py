@@ -5,7 +5,7 @@ Data only; imports nothing of ours.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import NamedTuple
 
 import attrs
 
@@ -25,6 +25,29 @@ class Datagram:
     truncated: bool
 
 
-#: The same as it comes, where hundreds of thousands a second are to be looked at: data, ancillary
-#: data (level, type, bytes), flags, and the sender's address (port ID, mask of groups).
-Received: TypeAlias = tuple[bytes, list[tuple[int, int, bytes]], int, Any]
+class Credentials(NamedTuple):
+    """Of a sender: a process, or the kernel, which has pid 0 (include/linux/socket.h: ucred)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Sender(NamedTuple):
+    """What the kernel says of whoever sent a multicast.
+
+    ``groups`` is a mask of the one group that it was sent to, 0 for a unicast; ``credentials`` are
+    None where they were not asked for.
+    """
+
+    port_id: int
+    groups: int
+    credentials: Credentials | None
+    truncated: bool
+
+
+class Burst(NamedTuple):
+    """Neighbours in a queue that have the same sender."""
+
+    sender: Sender
+    texts: list[bytes]

@@ -1,0 +1,46 @@
+"""One kernel socket that hears multicasts.
+
+May call ``transport.bursts``, ``transport.socket``, ``transport.forks`` and ``wire``.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from netlink_safe.transport.bursts import BurstBuffer
+from netlink_safe.transport.forks import forks
+from netlink_safe.transport.socket import KernelSocket
+
+if TYPE_CHECKING:
+    from netlink_safe.wire.datagram import Burst
+
+
+class ListeningSocket(KernelSocket):
+    """A socket that hears multicasts, with the credentials of who sent them."""
+
+    OPTIONS = ((socket.SOL_SOCKET, socket.SO_PASSCRED),)
+
+    def __init__(self, protocol: int, receive_buffer: int, groups: int) -> None:
+        super().__init__(protocol, receive_buffer, groups)
+        self.overruns = 0
+        self._buffer = BurstBuffer()
+
+    def receive_many(self) -> list[Burst]:
+        """Some of what is queued; nothing where the queue is empty.
+
+        ENOBUFS is passed over: it is reported before what is still queued, once, however much is
+        lost until the queue is empty (``net/netlink/af_netlink.c``: netlink_overrun).  Whether
+        anything was lost is to be asked of ``memory()`` when the queue is empty.
+        """
+        if self._forks != forks():
+            self.check_usable()
+        while True:
+            try:
+                return self._buffer.receive(self._socket.fileno())
+            except OSError as error:
+                self.check_usable()
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.overruns += 1
