@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netlink_safe.families.uevent import Origin, Uevent, made, read_kernel
-from netlink_safe.protocol.picture import Picture, Seen
+from netlink_safe.protocol.picture import Comparison, Picture, Seen
 from uevents import Belief, text
 
 if TYPE_CHECKING:
@@ -97,6 +97,18 @@ class Kernel:
         return seen, before
 
 
+def look_at(
+    picture: Picture[Uevent],
+    snapshot: dict[bytes, Seen[Uevent]],
+    before: int,
+    covered: frozenset[bytes] = COVERED,
+) -> Comparison[Uevent]:
+    """A look that the listener is told of."""
+    comparison = picture.compare(snapshot, before, covered)
+    picture.adopt(comparison)
+    return comparison
+
+
 class Listener:
     """What ``transport.following`` does, without a socket."""
 
@@ -124,7 +136,7 @@ class Listener:
 
     def resync(self) -> None:
         seen, before = self._kernel.look(self._between)
-        difference = self._picture.tell(seen, before, COVERED)
+        difference = look_at(self._picture, seen, before)
         for one in (*difference.removed, *difference.added):
             self._belief.take(one)
 
@@ -206,30 +218,30 @@ def seen(path: str, inode: int, **properties: int) -> dict[bytes, Seen[Uevent]]:
 def test_a_device_that_nothing_identifies_is_removed_and_added() -> None:
     """It was known by an event alone, and its directory may be its successor's."""
     picture: Picture[Uevent] = Picture()
-    picture.tell({}, 0, COVERED)
+    look_at(picture, {}, 0)
     picture.news(told("add", "/x", 1))
-    difference = picture.tell(seen("/x", 5), 2, COVERED)
+    difference = look_at(picture, seen("/x", 5), 2)
     assert [len(difference.removed), len(difference.added)] == [1, 1]
-    again = picture.tell(seen("/x", 5), 3, COVERED)
+    again = look_at(picture, seen("/x", 5), 3)
     assert [len(again.removed), len(again.added)] == [0, 0], "the inode was taken with it"
-    other = picture.tell(seen("/x", 6), 4, COVERED)
+    other = look_at(picture, seen("/x", 6), 4)
     assert [len(other.removed), len(other.added)] == [1, 1]
 
 
 def test_an_inode_counts_only_until_an_event_of_its_path() -> None:
     """Whoever came by an event may have another directory."""
     picture: Picture[Uevent] = Picture()
-    picture.tell(seen("/x", 5), 0, COVERED)
+    look_at(picture, seen("/x", 5), 0)
     assert len(picture.news(told("remove", "/x", 1))) == 1
     assert len(picture.news(told("add", "/x", 2))) == 1
-    difference = picture.tell(seen("/x", 5), 2, COVERED)
+    difference = look_at(picture, seen("/x", 5), 2)
     assert [len(difference.removed), len(difference.added)] == [1, 1]
 
 
 def test_an_addition_of_another_device_means_that_the_first_is_gone() -> None:
     """Its removal was lost; it is told before."""
     picture: Picture[Uevent] = Picture()
-    picture.tell(seen("/x", 5, IFINDEX=1), 0, COVERED)
+    look_at(picture, seen("/x", 5, IFINDEX=1), 0)
     news = picture.news(told("add", "/x", 9, IFINDEX=2))
     assert [(event.action, event.properties["IFINDEX"]) for event in news] == [
         ("remove", "1"),
@@ -241,7 +253,7 @@ def test_an_addition_of_another_device_means_that_the_first_is_gone() -> None:
 def test_what_lies_below_moves_along() -> None:
     """The kernel says nothing of the children of what it renames."""
     picture: Picture[Uevent] = Picture()
-    picture.tell({**seen("/x", 1), **seen("/x/queues/rx-0", 2)}, 0, COVERED)
+    look_at(picture, {**seen("/x", 1), **seen("/x/queues/rx-0", 2)}, 0)
     picture.news(told("move", "/y", 1, DEVPATH_OLD="/x"))
     assert set(picture.subsystems) == {b"/y", b"/y/queues/rx-0"}
 
@@ -249,13 +261,13 @@ def test_what_lies_below_moves_along() -> None:
 def test_what_no_look_covers_is_not_thought_known() -> None:
     """An event of a subsystem that sysfs does not list is news, however old its number is."""
     picture: Picture[Uevent] = Picture()
-    picture.tell({}, 100, frozenset({b"usb"}))
+    look_at(picture, {}, 100, frozenset({b"usb"}))
     assert len(picture.news(told("add", "/kernel/slab/x", 50))) == 1
     there = {b"/kernel/slab/x": Seen[Uevent](None, 7)}
-    difference = picture.tell(there, 101, frozenset({b"usb"}))
+    difference = look_at(picture, there, 101, frozenset({b"usb"}))
     assert [event.action for event in (*difference.removed, *difference.added)] == [
         "remove",
         "add",
     ]
-    assert not picture.tell(there, 102, frozenset()).added
-    assert len(picture.tell({}, 103, frozenset()).removed) == 1
+    assert not look_at(picture, there, 102, frozenset()).added
+    assert len(look_at(picture, {}, 103, frozenset()).removed) == 1

@@ -111,7 +111,12 @@ class Belief:
 
 
 async def until_silent(events: Any, belief: Belief, seconds: float = 0.2) -> None:
-    """Take what there is, until nothing comes."""
-    with contextlib.suppress(nls.NetlinkTimeout):
-        while True:
-            belief.take(await events.receive(timeout=seconds))
+    """Take what there is, until nothing comes, nothing is queued, and every loss was told."""
+    for _ in range(100):
+        with contextlib.suppress(nls.NetlinkTimeout):
+            while True:
+                belief.take(await events.receive(timeout=seconds))
+        statistics = events.statistics()
+        if (statistics.queued, statistics.drops) == (0, belief.drops):
+            return
+    raise AssertionError(f"it never fell silent: {statistics}")

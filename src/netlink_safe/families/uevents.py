@@ -25,14 +25,14 @@ from netlink_safe.families.uevent_match import (
     test_of,
 )
 from netlink_safe.protocol.notices import Overrun, Resynced
-from netlink_safe.protocol.picture import PICTURED, Picture, Seen
+from netlink_safe.protocol.picture import PICTURED, Comparison, Picture, Seen
 from netlink_safe.protocol.subscription import Subscription
 from netlink_safe.protocol.trust import reject_multicast
 from netlink_safe.wire.constants import NETLINK_KOBJECT_UEVENT
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from netlink_safe.families.uevent_match import MatchLike, Texts
     from netlink_safe.protocol.sighting import Look, Sighting
@@ -108,6 +108,15 @@ def uevents(
     )
 
 
+@attrs.frozen(slots=True)
+class Telling:
+    """What is to be told of a look, how many of it are removals, and what is known then."""
+
+    items: list[UeventItem]
+    removed: int
+    comparison: Comparison[Uevent]
+
+
 class UeventReader:
     """The listener's picture, what it rejects, and what of all that is handed out."""
 
@@ -170,31 +179,30 @@ class UeventReader:
         self.delivered += len(items)
         return items
 
-    def begin(self, look: Look | None) -> list[UeventItem]:
-        """Take the look that was made behind the subscription; what is to be handed out of it."""
-        if look is None:
-            return []
-        everything = self._seen(look, Origin.COLDPLUG)
-        if not self._query.coldplug:
-            self._picture.baseline(everything)
-            return []
-        # Drivers, modules and the like are no devices: nobody wants to be told that they are here
-        # who did not ask for them by name.
-        devices = {
-            path: seen
-            for path, seen in everything.items()
-            if self.subsystems is not None or look.sightings[path].is_device
-        }
-        self._picture.baseline(
-            {path: seen for path, seen in everything.items() if path not in devices}
-        )
-        items, _ = self._told(everything, look)
-        return items
+    def begin(self, look: Look) -> Telling:
+        """What is to be told of the look that was made behind the subscription.
 
-    def resync(self, look: Look) -> list[UeventItem]:
-        """Take a look that was made behind an overrun: the difference, and that it is told."""
-        items, removed = self._told(self._seen(look, Origin.RESYNC), look)
-        return [*items, Resynced(added=len(items) - removed, removed=removed)]
+        Drivers, modules and the like are no devices: nobody wants to be told that they are here
+        who did not ask for them by name.
+        """
+        silent = {
+            path
+            for path, sighting in look.sightings.items()
+            if not self._query.coldplug or not (self.subsystems is not None or sighting.is_device)
+        }
+        return self._compared(look, Origin.COLDPLUG, silent)
+
+    def resync(self, look: Look) -> Telling:
+        """What is to be told of a look that was made behind an overrun."""
+        telling = self._compared(look, Origin.RESYNC, frozenset())
+        resynced = Resynced(added=len(telling.items) - telling.removed, removed=telling.removed)
+        return attrs.evolve(telling, items=[*telling.items, resynced])
+
+    def adopt(self, telling: Telling, is_beginning: bool) -> list[UeventItem]:
+        """Know from now on what is told; the items to hand out."""
+        self._picture.adopt(telling.comparison, tells=self._query.coldplug or not is_beginning)
+        self.delivered += len(telling.items)
+        return telling.items
 
     def _origin_of(self, sender: Sender) -> Origin | str:
         """What the events of a sender are, or why it is not to be believed."""
@@ -207,22 +215,19 @@ class UeventReader:
             return Origin.KERNEL
         return "injected" if self._query.strict else Origin.INJECTED
 
-    def _told(self, seen: Mapping[bytes, Seen[Uevent]], look: Look) -> tuple[list[UeventItem], int]:
-        """The events of a difference that are wanted, and how many of them are removals."""
-        # udevd passes events on when it has done with them: their numbers say nothing of a look.
-        looked_at = look.seqnum if self._source.from_kernel else 0
-        difference = self._picture.tell(seen, looked_at, look.covered)
-        fits = self._query.fits
-        removed = [one for one in difference.removed if fits is None or fits(one)]
-        added = [one for one in difference.added if fits is None or fits(one)]
-        self.delivered += len(removed) + len(added)
-        return [*removed, *added], len(removed)
-
-    def _seen(self, look: Look, origin: Origin) -> dict[bytes, Seen[Uevent]]:
-        return {
+    def _compared(self, look: Look, origin: Origin, silent: Collection[bytes]) -> Telling:
+        """A look beside the picture, and what of the difference is wanted."""
+        seen = {
             path: Seen(_event(path, sighting, origin), sighting.inode)
             for path, sighting in look.sightings.items()
         }
+        # udevd passes events on when it has done with them: their numbers say nothing of a look.
+        looked_at = look.seqnum if self._source.from_kernel else 0
+        comparison = self._picture.compare(seen, looked_at, look.covered, silent)
+        fits = self._query.fits
+        removed = [one for one in comparison.removed if fits is None or fits(one)]
+        added = [one for one in comparison.added if fits is None or fits(one)]
+        return Telling([*removed, *added], len(removed), comparison)
 
 
 def _event(path: bytes, sighting: Sighting, origin: Origin) -> Uevent | None:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 
 #: The actions that change the picture.
@@ -69,17 +69,25 @@ class Seen(Generic[Event]):
 
 
 @attrs.frozen(slots=True)
-class Difference(Generic[Event]):
-    """What has happened unseen: removals from the leaves up, then additions from the root down."""
+class Comparison(Generic[Event]):
+    """A look beside what was known: the difference, and what is known once it is adopted.
+
+    Removals go from the leaves up, then additions from the root down.
+    """
 
     removed: Sequence[Event]
     added: Sequence[Event]
+    known: dict[bytes, Event]
+    inodes: dict[bytes, int]
+    untold: set[bytes]
+    looked_at: int
+    covered: frozenset[bytes]
 
 
 class Picture(Generic[Event]):
     """The devices under their paths.
 
-    Until the listener has been told of a look (``told``), every event is news to it.
+    Until the listener was told of a look, every event is news to it.
     """
 
     def __init__(self) -> None:
@@ -106,37 +114,48 @@ class Picture(Generic[Event]):
             return (event,)
         return self._taken_in[action](event, path)
 
-    def baseline(self, snapshot: Mapping[bytes, Seen[Event]]) -> None:
-        """Take a first look at sysfs that the listener is not told of."""
-        self._replace_by(snapshot)
-        self._untold = set(self._known)
-
-    def tell(
-        self, snapshot: Mapping[bytes, Seen[Event]], looked_at: int, covered: frozenset[bytes]
-    ) -> Difference[Event]:
-        """Take a look at sysfs; the difference from what was known.
+    def compare(
+        self,
+        snapshot: Mapping[bytes, Seen[Event]],
+        looked_at: int,
+        covered: frozenset[bytes],
+        silent: Collection[bytes] = frozenset(),
+    ) -> Comparison[Event]:
+        """What a look at sysfs comes to; nothing is changed by it, so that any thread may do it.
 
         ``looked_at`` is the number of the last event that was numbered before the look began;
-        ``covered`` are the subsystems of which the look shows everything.
+        ``covered`` are the subsystems of which the look shows everything; of what is new under the
+        paths in ``silent`` the listener is not to be told.
         """
-        removed, added = [], []
+        removed: list[Event] = []
+        added: list[Event] = []
+        known_now: dict[bytes, Event] = {}
+        untold: set[bytes] = set()
         for path in sorted({*self._known, *snapshot}):
             known, seen = self._known.get(path), snapshot.get(path)
-            if known is not None and seen is not None and self._is_same(path, known, seen):
-                continue
-            if known is not None:
+            is_same = known is not None and seen is not None and self._is_same(path, known, seen)
+            if known is not None and not is_same:
                 removed.append(known.resynced(b"remove"))
-            if seen is not None and seen.event is not None:
-                added.append(seen.event)
-            elif seen is not None and known is not None:
-                added.append(known.resynced(b"add"))
-        self._replace_by(snapshot)
-        self._untold &= self._known.keys()
-        self._untold.difference_update(event.head[1] for event in added)
-        self._looked_at = looked_at
-        self._covered = covered
-        self._told = True
-        return Difference(removed[::-1], added)
+            if seen is None:
+                continue
+            if (event := seen.event or (known and known.resynced(b"add"))) is None:
+                continue
+            known_now[path] = event
+            if path in silent or (is_same and path in self._untold):
+                untold.add(path)
+            elif not is_same:
+                added.append(event)
+        inodes = {path: snapshot[path].inode for path in known_now}
+        return Comparison(removed[::-1], added, known_now, inodes, untold, looked_at, covered)
+
+    def adopt(self, comparison: Comparison[Event], tells: bool = True) -> None:
+        """Know what a comparison knows; ``tells`` says that the listener is told of it."""
+        self._known = comparison.known
+        self._inodes = comparison.inodes
+        self._untold = comparison.untold
+        self._looked_at = comparison.looked_at
+        self._covered = comparison.covered
+        self._told = tells
 
     def _added(self, event: Event, path: bytes) -> Sequence[Event]:
         known = self._known.get(path)
@@ -197,15 +216,6 @@ class Picture(Generic[Event]):
         if inode is not None:
             return inode == seen.inode
         return seen.event is not None and _same(known.identity, seen.event.identity) is True
-
-    def _replace_by(self, snapshot: Mapping[bytes, Seen[Event]]) -> None:
-        known = {}
-        for path, seen in snapshot.items():
-            event = seen.event or self._known.get(path)
-            if event is not None:
-                known[path] = event
-        self._known = known
-        self._inodes = {path: snapshot[path].inode for path in known}
 
 
 def _same(one: Mapping[bytes, bytes], other: Mapping[bytes, bytes]) -> bool | None:

@@ -35,9 +35,14 @@ class Reader(Protocol):
 
     def read(self, bursts: Sequence[Burst], /) -> list[Any]: ...
 
-    def begin(self, look: Look | None, /) -> list[Any]: ...
+    def begin(self, look: Look, /) -> Any:
+        """What is to be told of the first look; changes nothing, and may run in any thread."""
 
-    def resync(self, look: Look, /) -> list[Any]: ...
+    def resync(self, look: Look, /) -> Any:
+        """What is to be told of a later one; the same."""
+
+    def adopt(self, telling: Any, is_beginning: bool, /) -> list[Any]:
+        """Know from now on what is told; the items to hand out."""
 
 
 #: Makes a reader of whom to believe and of where to count what is rejected.

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -41,10 +41,16 @@ from netlink_safe.transport.terms import Terms, Wait
 from netlink_safe.transport.workers import offload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from netlink_safe.protocol.sighting import Look
     from netlink_safe.protocol.subscription import Reader, Subscription
     from netlink_safe.protocol.trust import Roots
     from netlink_safe.transport.terms import Steps
+
+
+#: Items handed out at once.
+PORTION: Final = 64
 
 
 def _checked_buffer(size: int | None) -> int:
@@ -99,20 +105,19 @@ class Follower:
             return roots()
 
         trusted = yield from offload(call(partial(self._namespace.run, subscribe)), terms)
-        self._reader = wanted.new_reader(trusted, self._tally.rejected)
+        reader = self._reader = wanted.new_reader(trusted, self._tally.rejected)
         try:
-            first = yield from self._look(self._reader, terms)
+            telling = yield from self._look(reader, reader.begin, terms)
         except NoSysfsError as error:
             if wanted.begins_with_look:
                 raise LocalProtocolError(f"coldplug takes sysfs: {error}") from None
-            first = None
-        self._beginning = self._reader.begin(first)
+        else:
+            self._beginning = reader.adopt(telling, True)
 
     def follow(self) -> Steps[Any, None]:
         """Yield what is to be handed out, for ever."""
-        if self._beginning:
-            beginning, self._beginning = self._beginning, []
-            yield beginning
+        beginning, self._beginning = self._beginning, []
+        yield from _portions(beginning)
         while True:
             sock, reader = self.check_open()
             if bursts := sock.receive_many():
@@ -122,7 +127,7 @@ class Follower:
             lost = sock.memory().drops or sock.overruns  # before Linux 4.12 there is no count
             if lost != self._loss_told or self._is_due():
                 drops, self._loss_told = lost - self._loss_told, lost
-                yield (yield from self._resync(reader, drops))
+                yield from _portions((yield from self._resync(reader, drops)))
             else:
                 yield Wait(sock.fileno(), self.listening.heartbeat)
 
@@ -198,8 +203,9 @@ class Follower:
         difference: list[Any] = []
         self._look_again_at = None
         try:
-            seen = yield from self._look(reader, self._terms("a look at sysfs"))
-            difference = reader.resync(seen)
+            terms = self._terms("a look at sysfs")
+            telling = yield from self._look(reader, reader.resync, terms)
+            difference = reader.adopt(telling, False)
             self._resyncs += 1
         except NoSysfsError as error:
             unresynced = str(error)
@@ -208,14 +214,26 @@ class Follower:
             self._look_again_at = time.monotonic() + self.listening.heartbeat
         return ([Overrun(drops, unresynced)] if drops else []) + difference
 
-    def _look(self, reader: Reader, terms: Terms) -> Steps[Any, Look]:
+    def _look(
+        self, reader: Reader, compare: Callable[[Look], Any], terms: Terms
+    ) -> Steps[Any, Any]:
+        """Look, and compare, in a worker: of ten thousand devices either takes its time."""
         foreign = self.listening.netns is not None
         by_udev = self.subscription.by_udev
-        looking = partial(look, reader.subsystems, reader.known, foreign, by_udev)
+
+        def looking() -> Any:
+            return compare(look(reader.subsystems, reader.known, foreign, by_udev))
+
         return offload(call(partial(self._namespace.run, looking)), terms)
 
     def _terms(self, doing: str) -> Terms:
         return Terms(Deadline(self.listening.timeout), self._tally, doing=doing)
+
+
+def _portions(items: list[Any]) -> Steps[Any, None]:
+    """A long list as short ones, between which other tasks may have their turn."""
+    for start in range(0, len(items), PORTION):
+        yield items[start : start + PORTION]
 
 
 class Patience:
