@@ -16,11 +16,12 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_first_two_one_line_blocks_are_the_two_commands() -> None:
-    """One installs and runs the command, one installs and runs the tests."""
+def test_the_first_one_line_blocks_are_the_commands() -> None:
+    """One installs and runs the command, one the tests, one the ring of virtual machines."""
     one_liners = [text.strip() for _, text in BLOCKS if text.count("\n") == 1]
     assert one_liners[0].endswith(".venv/bin/netlink-safe tcpstat")
     assert "&& .venv/bin/pytest " in one_liners[1]
+    assert one_liners[2].endswith(".venv/bin/python tests/vm/run.py")
     for command in one_liners[:2]:
         assert shlex.split(command)[:4] == ["python3", "-m", "venv", ".venv"]
 

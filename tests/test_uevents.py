@@ -769,3 +769,22 @@ def test_a_subsystem_is_no_path() -> None:
         seen = look(frozenset({name}), {}, True)
         assert not seen.sightings
         assert not seen.covered & {b"..", b"."}
+
+
+@on_every_surface
+async def test_whoever_sleeps_with_an_item_in_hand_gets_what_was_queued_before_the_overrun(
+    surface: Surface, sysfs: Path
+) -> None:
+    """The queue is found empty anew after each item, however long its consumer took."""
+    file = sysfs / "class/net/lo/uevent"
+    async with surface.open_uevents(subsystem="net", receive_buffer=FLOOR) as events:
+        file.write_text("change")
+        assert (await events.receive()).action == "change"
+        for _ in range(500):
+            file.write_text("change")
+        items: list[Any] = []
+        while not items or not isinstance(items[-1], nls.Resynced):
+            items.append(await events.receive())
+        assert [type(item) for item in items[-2:]] == [nls.Overrun, nls.Resynced]
+        assert len(items) > 10
+        assert items[-2].drops + len(items) - 2 == 500

@@ -1,0 +1,1 @@
+"""The library on distribution kernels, in virtual machines; see README.md."""
