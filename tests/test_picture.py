@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netlink_safe.families.uevent import Origin, Uevent, made, read_kernel
-from netlink_safe.protocol.picture import Comparison, Picture, Seen
+from netlink_safe.families.uevent import Origin, Uevent, read_kernel
+from netlink_safe.families.uevents import _event
+from netlink_safe.protocol.picture import Comparison, Picture
+from netlink_safe.protocol.sighting import Look, Sighting
 from uevents import Belief, text
 
 if TYPE_CHECKING:
@@ -83,30 +86,33 @@ class Kernel:
             self.congested = False
         return None if data is None else read_kernel(data, Origin.KERNEL)
 
-    def look(self, between: Callable[[], None]) -> tuple[dict[bytes, Seen[Uevent]], int]:
+    def look(self, between: Callable[[], None]) -> Look:
         """A walk of sysfs, path by path, while the world goes on; and the number before it."""
         before = self.seqnum
         seen = {}
         for path in PATHS:
             between()
             if device := self.sysfs.get(path):
-                properties = [(b"IFINDEX", b"%d" % device.index)] if device.told else []
-                event = made(b"add", path.encode(), b"net", properties, Origin.RESYNC)
-                seen[path.encode()] = Seen(event, device.index)
+                told = b"IFINDEX=%d\n" % device.index if device.told else b""
+                seen[path.encode()] = Sighting(b"net", told, device.index, True)
         between()
-        return seen, before
+        return Look(seen, before, COVERED)
+
+
+def tell(picture: Picture[Uevent], look: Look) -> Comparison[Uevent]:
+    """A look that the listener is told of."""
+    comparison = picture.compare(look, partial(_event, Origin.RESYNC))
+    picture.adopt(comparison)
+    return comparison
 
 
 def look_at(
     picture: Picture[Uevent],
-    snapshot: dict[bytes, Seen[Uevent]],
+    seen: dict[bytes, Sighting],
     before: int,
     covered: frozenset[bytes] = COVERED,
 ) -> Comparison[Uevent]:
-    """A look that the listener is told of."""
-    comparison = picture.compare(snapshot, before, covered)
-    picture.adopt(comparison)
-    return comparison
+    return tell(picture, Look(seen, before, covered))
 
 
 class Listener:
@@ -135,8 +141,7 @@ class Listener:
                 self._belief.take(one)
 
     def resync(self) -> None:
-        seen, before = self._kernel.look(self._between)
-        difference = look_at(self._picture, seen, before)
+        difference = tell(self._picture, self._kernel.look(self._between))
         for one in (*difference.removed, *difference.added):
             self._belief.take(one)
 
@@ -209,10 +214,9 @@ def told(action: str, path: str, number: int, **properties: object) -> Uevent:
     return event
 
 
-def seen(path: str, inode: int, **properties: int) -> dict[bytes, Seen[Uevent]]:
-    pairs = [(name.encode(), b"%d" % value) for name, value in properties.items()]
-    event = made(b"add", path.encode(), b"net", pairs, Origin.RESYNC)
-    return {path.encode(): Seen(event, inode)}
+def seen(path: str, inode: int, **properties: int) -> dict[bytes, Sighting]:
+    text = "".join(f"{name}={value}\n" for name, value in properties.items())
+    return {path.encode(): Sighting(b"net", text.encode(), inode, True)}
 
 
 def test_a_device_that_nothing_identifies_is_removed_and_added() -> None:
@@ -263,7 +267,7 @@ def test_what_no_look_covers_is_not_thought_known() -> None:
     picture: Picture[Uevent] = Picture()
     look_at(picture, {}, 100, frozenset({b"usb"}))
     assert len(picture.news(told("add", "/kernel/slab/x", 50))) == 1
-    there = {b"/kernel/slab/x": Seen[Uevent](None, 7)}
+    there = {b"/kernel/slab/x": Sighting(None, b"", 7, False)}
     difference = look_at(picture, there, 101, frozenset({b"usb"}))
     assert [event.action for event in (*difference.removed, *difference.added)] == [
         "remove",

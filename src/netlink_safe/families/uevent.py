@@ -4,7 +4,7 @@ The kernel's text is ``action@devpath``, then properties, each ended by a zero b
 and SUBSYSTEM come first and SEQNUM last (``lib/kobject_uevent.c``: kobject_uevent_env).
 What does not follow the grammar is no event.
 
-Imports nothing of ours.
+May call ``protocol.sighting``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import enum
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from netlink_safe.protocol.sighting import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +30,6 @@ _KERNEL: Final = re.compile(
 #: What anybody may have written whom the kernel or udevd has passed on: any order.
 _ANY: Final = re.compile(rb"([^@\0]++)@(/[^\0]*+)\0((?:[^=\0]++=[^\0]*+\0)++)")
 _PROPERTY: Final = re.compile(rb"([^=\0]+)=([^\0]*)\0")
-_IDENTITY: Final = re.compile(rb"\0(IFINDEX|DISKSEQ|BUSNUM|DEVNUM|MAJOR|MINOR)=([^\0]*)")
 
 
 class Origin(enum.Enum):
@@ -130,7 +131,7 @@ class Uevent:
     @property
     def identity(self) -> Mapping[bytes, bytes]:
         """What tells the device from another one that has its path later; often nothing."""
-        return dict(_IDENTITY.findall(self._data))
+        return dict(IDENTITY.findall(self._data))
 
     @property
     def is_synthetic(self) -> bool:

@@ -25,7 +25,7 @@ from netlink_safe.families.uevent_match import (
     test_of,
 )
 from netlink_safe.protocol.notices import Overrun, Resynced
-from netlink_safe.protocol.picture import PICTURED, Comparison, Picture, Seen
+from netlink_safe.protocol.picture import PICTURED, Comparison, Picture
 from netlink_safe.protocol.subscription import Subscription
 from netlink_safe.protocol.trust import reject_multicast
 from netlink_safe.wire.constants import NETLINK_KOBJECT_UEVENT
@@ -217,23 +217,18 @@ class UeventReader:
 
     def _compared(self, look: Look, origin: Origin, silent: Collection[bytes]) -> Telling:
         """A look beside the picture, and what of the difference is wanted."""
-        seen = {
-            path: Seen(_event(path, sighting, origin), sighting.inode)
-            for path, sighting in look.sightings.items()
-        }
-        # udevd passes events on when it has done with them: their numbers say nothing of a look.
-        looked_at = look.seqnum if self._source.from_kernel else 0
-        comparison = self._picture.compare(seen, looked_at, look.covered, silent)
+        if not self._source.from_kernel:
+            # udevd passes events on when it has done with them: numbers say nothing of a look.
+            look = attrs.evolve(look, seqnum=0)
+        comparison = self._picture.compare(look, partial(_event, origin), silent)
         fits = self._query.fits
         removed = [one for one in comparison.removed if fits is None or fits(one)]
         added = [one for one in comparison.added if fits is None or fits(one)]
         return Telling([*removed, *added], len(removed), comparison)
 
 
-def _event(path: bytes, sighting: Sighting, origin: Origin) -> Uevent | None:
-    """The event that would have told of what was seen; None for what sysfs does not describe."""
-    if sighting.subsystem is None:
-        return None
+def _event(origin: Origin, path: bytes, sighting: Sighting) -> Uevent:
+    """The event that would have told of what was seen."""
     lines = (line.partition(b"=") for line in sighting.uevent.split(b"\n") if b"=" in line)
     properties = [(name, value) for name, _, value in lines if name]
-    return made(b"add", path, sighting.subsystem, properties, origin)
+    return made(b"add", path, sighting.subsystem or b"", properties, origin)

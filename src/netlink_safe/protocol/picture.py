@@ -17,7 +17,7 @@ numbers in their properties, or the inodes of their directories where both were 
 is taken together with the properties, never for a device that is known by an event alone, whose
 directory may be its successor's by now.
 
-May call nothing of the library.
+May call ``protocol.sighting``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from netlink_safe.protocol.sighting import Look, Sighting
 
 
 #: The actions that change the picture.
@@ -54,18 +56,6 @@ class DeviceEvent(Protocol):
 
 
 Event = TypeVar("Event", bound=DeviceEvent)
-
-
-@attrs.frozen(slots=True)
-class Seen(Generic[Event]):
-    """What a look at sysfs showed under a path.
-
-    ``event`` says that the device is there, and is None for what sysfs does not describe.
-    ``inode`` is its directory's.
-    """
-
-    event: Event | None
-    inode: int
 
 
 @attrs.frozen(slots=True)
@@ -116,37 +106,50 @@ class Picture(Generic[Event]):
 
     def compare(
         self,
-        snapshot: Mapping[bytes, Seen[Event]],
-        looked_at: int,
-        covered: frozenset[bytes],
+        look: Look,
+        make: Callable[[bytes, Sighting], Event],
         silent: Collection[bytes] = frozenset(),
     ) -> Comparison[Event]:
-        """What a look at sysfs comes to; nothing is changed by it, so that any thread may do it.
+        """What a look comes to; nothing is changed by it, so that any thread may do it.
 
-        ``looked_at`` is the number of the last event that was numbered before the look began;
-        ``covered`` are the subsystems of which the look shows everything; of what is new under the
-        paths in ``silent`` the listener is not to be told.
+        ``make`` gives the ``add`` of what was seen; of what is new under the paths in ``silent``
+        the listener is not to be told.
         """
-        removed: list[Event] = []
-        added: list[Event] = []
+        removed: dict[bytes, Event] = {}
+        added: dict[bytes, Event] = {}
         known_now: dict[bytes, Event] = {}
         untold: set[bytes] = set()
-        for path in sorted({*self._known, *snapshot}):
-            known, seen = self._known.get(path), snapshot.get(path)
-            is_same = known is not None and seen is not None and self._is_same(path, known, seen)
-            if known is not None and not is_same:
-                removed.append(known.resynced(b"remove"))
-            if seen is None:
+        for path, seen in look.sightings.items():
+            known = self._known.get(path)
+            if known is not None and self._is_same(path, known, seen):
+                known_now[path] = known
+                if path in self._untold:
+                    untold.add(path)
                 continue
-            if (event := seen.event or (known and known.resynced(b"add"))) is None:
+            if known is not None:
+                removed[path] = known.resynced(b"remove")
+            if seen.subsystem is not None:
+                event = make(path, seen)
+            elif known is not None:
+                event = known.resynced(b"add")
+            else:
                 continue
             known_now[path] = event
-            if path in silent or (is_same and path in self._untold):
+            if path in silent:
                 untold.add(path)
-            elif not is_same:
-                added.append(event)
-        inodes = {path: snapshot[path].inode for path in known_now}
-        return Comparison(removed[::-1], added, known_now, inodes, untold, looked_at, covered)
+            else:
+                added[path] = event
+        for path in self._known.keys() - look.sightings.keys():
+            removed[path] = self._known[path].resynced(b"remove")
+        return Comparison(
+            removed=[removed[path] for path in sorted(removed, reverse=True)],
+            added=[added[path] for path in sorted(added)],
+            known=known_now,
+            inodes={path: look.sightings[path].inode for path in known_now},
+            untold=untold,
+            looked_at=look.seqnum,
+            covered=look.covered,
+        )
 
     def adopt(self, comparison: Comparison[Event], tells: bool = True) -> None:
         """Know what a comparison knows; ``tells`` says that the listener is told of it."""
@@ -211,11 +214,11 @@ class Picture(Generic[Event]):
         self._inodes.pop(path, None)
         self._untold.discard(path)
 
-    def _is_same(self, path: bytes, known: Event, seen: Seen[Event]) -> bool:
+    def _is_same(self, path: bytes, known: Event, seen: Sighting) -> bool:
         inode = self._inodes.get(path)
         if inode is not None:
             return inode == seen.inode
-        return seen.event is not None and _same(known.identity, seen.event.identity) is True
+        return _same(known.identity, seen.identity) is True
 
 
 def _same(one: Mapping[bytes, bytes], other: Mapping[bytes, bytes]) -> bool | None:

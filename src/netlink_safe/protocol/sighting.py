@@ -5,12 +5,16 @@ May call nothing of the library.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: What tells a device from another one that has its path later, in an event or in a uevent file.
+IDENTITY: Final = re.compile(rb"(?:^|[\0\n])(IFINDEX|DISKSEQ|BUSNUM|DEVNUM|MAJOR|MINOR)=([^\0\n]*)")
 
 
 @attrs.frozen(slots=True)
@@ -25,6 +29,11 @@ class Sighting:
     uevent: bytes
     inode: int
     is_device: bool
+
+    @property
+    def identity(self) -> Mapping[bytes, bytes]:
+        """What tells it from another one that has its path later; often nothing."""
+        return dict(IDENTITY.findall(self.uevent))
 
 
 @attrs.frozen(slots=True)
