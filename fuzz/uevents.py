@@ -26,7 +26,7 @@ INJECTOR = KERNEL._replace(credentials=Credentials(7, 0, 0))
 UDEVD = Sender(7, 2, Credentials(7, 0, 0), False)
 HEARD = (("kernel", KERNEL), ("kernel", INJECTOR), ("udev", UDEVD))
 
-SAID = [name for name in dir(Uevent) if not name.startswith("_") and name != "resynced"]
+SAID = [name for name in dir(Uevent) if name[0] != "_" and name not in {"resynced", "moved"}]
 
 
 def one_input(data: bytes) -> None:

@@ -275,3 +275,38 @@ def test_what_no_look_covers_is_not_thought_known() -> None:
     ]
     assert not look_at(picture, there, 102, frozenset()).added
     assert len(look_at(picture, {}, 103, frozenset()).removed) == 1
+
+
+def test_what_moved_is_told_under_its_new_path_and_kept_for_the_same() -> None:
+    """A renamed directory is the same directory, and so is all that lies in it."""
+    picture: Picture[Uevent] = Picture()
+    look_at(picture, {**seen("/x", 1), **seen("/x/queues/rx-0", 2)}, 0)
+    picture.news(told("move", "/y", 1, DEVPATH_OLD="/x"))
+    same = look_at(picture, {**seen("/y", 1), **seen("/y/queues/rx-0", 2)}, 2)
+    assert [len(same.removed), len(same.added)] == [0, 0]
+    gone = look_at(picture, {}, 3)
+    assert [event.devpath for event in gone.removed] == ["/y/queues/rx-0", "/y"]
+    assert all("DEVPATH_OLD" not in event.properties for event in gone.removed)
+
+
+def test_what_hangs_on_a_replaced_device_is_replaced_with_it() -> None:
+    """The number of its node may be its predecessor's."""
+    picture: Picture[Uevent] = Picture()
+    look_at(picture, {}, 0)
+    picture.news(told("add", "/usb", 1, BUSNUM=1, DEVNUM=2))
+    picture.news(told("add", "/usb/tty0", 2, MAJOR=188, MINOR=0))
+    now = {**seen("/usb", 1, BUSNUM=1, DEVNUM=3), **seen("/usb/tty0", 2, MAJOR=188, MINOR=0)}
+    difference = look_at(picture, now, 9)
+    assert [event.devpath for event in difference.removed] == ["/usb/tty0", "/usb"]
+    assert [event.devpath for event in difference.added] == ["/usb", "/usb/tty0"]
+
+
+def test_numbers_say_nothing_of_what_is_no_device() -> None:
+    """Its removal is numbered before its directory goes, so that a look may still show it."""
+    picture: Picture[Uevent] = Picture()
+    lingering = {b"/x/queues/rx-0": Sighting(b"queues", b"", 7, False)}
+    look_at(picture, lingering, 100)
+    removal = read_kernel(text("remove", "/x/queues/rx-0", "queues", SEQNUM=99), Origin.KERNEL)
+    assert removal is not None
+    assert picture.news(removal) == (removal,)
+    assert not picture.subsystems

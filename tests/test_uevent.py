@@ -62,7 +62,7 @@ def test_what_an_event_says() -> None:
 def test_an_event_does_not_change() -> None:
     """Neither its fields nor its properties; equal texts of one origin are equal."""
     event = read(PLUG)
-    for name in ("action", "devpath", "origin", "properties", "seqnum"):
+    for name in ("action", "devpath", "origin", "properties", "seqnum", "another"):
         with pytest.raises(AttributeError):
             setattr(event, name, "another")
     with pytest.raises(TypeError):
@@ -119,15 +119,16 @@ def test_a_text_that_was_cut_or_changed_is_never_another_device(data: st.DataObj
     for event in (read_kernel(cut, Origin.KERNEL), read_udev(cut, Origin.UDEV)):
         if isinstance(event, Uevent):
             look_at_everything(event)
-            assert b"DEVPATH=" + event.head[1] + b"\0" in cut
-            assert b"ACTION=" + event.head[0] + b"\0" in cut
+            assert b"DEVPATH=" + event._head[1] + b"\0" in cut
+            assert b"ACTION=" + event._head[0] + b"\0" in cut
 
 
 def look_at_everything(event: Uevent) -> None:
     """Whatever is in it, nothing raises."""
     for name in dir(Uevent):
-        if not name.startswith("_") and name != "resynced":
+        if not name.startswith("_") and name not in {"resynced", "moved"}:
             getattr(event, name)
+    assert event.moved(b"/y").devpath == event.moved(b"/y").properties["DEVPATH"] == "/y"
     assert event.resynced(b"remove").action == "remove"
     assert re.search("Uevent", repr(event))
 

@@ -93,7 +93,9 @@ def test_an_interrupt_is_quiet(listener: subprocess.Popen[str]) -> None:
 def test_it_ends_after_its_time() -> None:
     """--for is no timeout: to have heard nothing is a result."""
     ended = run("uevents", "--for", "0.1", "--subsystem", "nothing")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("TIME"), "the heading says that it listens"
+    assert ended.stdout.count("\n") == 1
 
 
 def test_a_device_cannot_move_the_cursor() -> None:

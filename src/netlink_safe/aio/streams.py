@@ -71,9 +71,10 @@ class Stream(Generic[Item]):
 
     async def aclose(self) -> None:
         """Close the socket; a task that waits for the next item gets ClosedError."""
-        self._follower.close()
+        self._follower.end()
+        self._items = iter(())
         self._waiter.wake()
-        self._steps.close()
+        self._tidy_up()
 
     async def _next(self, timeout: float | None) -> Item:
         if self._advancing:
@@ -91,8 +92,20 @@ class Stream(Generic[Item]):
                 await self._turn.give()
                 for item in self._items:
                     return item
+                patience.check()
             raise ClosedError("this listener has failed; open a new one")
         except ClosedError as error:
             raise AsyncClosedError(*error.args) from None
         finally:
             self._advancing = False
+            self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Once closed, give the descriptors back; whoever waits on one does it when it is over.
+
+        Nobody else may: on asyncio a wait that is cancelled takes its number off the loop later,
+        when it may be another file's already.
+        """
+        if self._follower.closed and not self._advancing:
+            self._steps.close()
+            self._follower.release()

@@ -6,7 +6,6 @@ May call ``transport``, ``protocol``, ``blocking.waiting`` and ``errors``.
 from __future__ import annotations
 
 import threading
-from itertools import chain
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from netlink_safe.blocking.waiting import Waiter, result
@@ -31,10 +30,12 @@ class Stream(Generic[Item]):
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
+        self._steps = follower.follow()
+        self._items: Iterator[Item] = iter(())
+        self._advancing = threading.Lock()
         try:
-            self._batches: _Batches[Item] = _Batches(follower)
-            self._items = chain.from_iterable(self._batches)
-            result(follower.open(), self._batches.waiter)
+            self._waiter = Waiter()
+            result(follower.open(), self._waiter)
         except BaseException:  # whatever it is, no descriptor may outlive it
             self.close()
             raise
@@ -45,14 +46,13 @@ class Stream(Generic[Item]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Item]:
-        if self._batches.has_failed:  # which ended the chain, at a time when it held no items
-            self._batches.has_failed = False
-            self._items = chain.from_iterable(self._batches)
-        return self._items
+    def __iter__(self) -> Self:
+        return self
 
     def __next__(self) -> Item:
-        return next(iter(self))
+        for item in self._items:
+            return item
+        return self._next(None)
 
     def receive(self, timeout: float | None = None) -> Item:
         """The next item, within ``timeout`` seconds, by default those given at the opening.
@@ -60,11 +60,9 @@ class Stream(Generic[Item]):
         Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
         ClosedError.
         """
-        self._batches.timeout = self._follower.listening.timeout if timeout is None else timeout
-        try:
-            return next(self)
-        finally:
-            self._batches.timeout = None
+        for item in self._items:
+            return item
+        return self._next(self._follower.listening.timeout if timeout is None else timeout)
 
     def statistics(self) -> UeventStatistics:
         """What was heard and counted since the opening."""
@@ -72,53 +70,41 @@ class Stream(Generic[Item]):
 
     def close(self) -> None:
         """Close the socket; a thread that waits for the next item gets ClosedError."""
-        self._follower.close()
-        if hasattr(self, "_batches"):  # without descriptors to be had, there are none
-            self._batches.close()
+        self._follower.end()
+        self._items = iter(())
+        if hasattr(self, "_waiter"):  # without descriptors to be had, there is none
+            self._waiter.wake()
+        self._tidy_up()
 
-
-class _Batches(Generic[Item]):
-    """Items as they come, several at a time."""
-
-    def __init__(self, follower: Follower) -> None:
-        self.waiter = Waiter()
-        self.timeout: float | None = None
-        self.has_failed = False
-        self._follower = follower
-        self._steps = follower.follow()
-        self._advancing = threading.Lock()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> list[Item]:
+    def _next(self, timeout: float | None) -> Item:
         if not self._advancing.acquire(blocking=False):
             raise BusyError("iterated by another thread; one at a time takes items")
         try:
             self._follower.check_open()
-            patience = self._follower.patience(self.timeout)
+            patience = self._follower.patience(timeout)
             for step in self._steps:
                 if isinstance(step, Wait):
-                    self.waiter.wait(patience.shorten(step))
-                elif step:
-                    return step
+                    self._waiter.wait(patience.shorten(step))
+                    continue
+                self._items = iter(step)
+                for item in self._items:
+                    return item
+                patience.check()
             raise ClosedError("this listener has failed; open a new one")
-        except BaseException:
-            self.has_failed = True
-            raise
         finally:
             self._advancing.release()
             self._tidy_up()
 
-    def close(self) -> None:
-        """Wake whoever waits, and let go of what is under way."""
-        self.waiter.wake()
-        self._tidy_up()
-
     def _tidy_up(self) -> None:
-        """Once closed, the steps are; whoever has them now does it."""
+        """Once closed, give the descriptors back; whoever has the steps now does it.
+
+        Nobody else may: the number of a descriptor that is closed under a system call is another
+        file's by then.
+        """
         if self._follower.closed and self._advancing.acquire(blocking=False):
             try:
+                self._items = iter(())
                 self._steps.close()
+                self._follower.release()
             finally:
                 self._advancing.release()

@@ -74,7 +74,6 @@ def command(
     """
     if source == "udev" and not os.path.exists(UDEVD):
         click.echo(f"netlink-safe: no udevd runs here ({UDEVD} is not there)", err=True)
-    show = _show_json if as_json else uevents_text.Lines(sys.stdout.isatty()).show
     with open_uevents(
         subsystem=subsystem or None,
         devtype=devtype or None,
@@ -84,6 +83,7 @@ def command(
         strict=strict,
         netns=netns,
     ) as events:
+        show = _show_json if as_json else uevents_text.Lines(sys.stdout.isatty()).show
         shown = counting(1)
         for item in _until(events, seconds):
             show(item)

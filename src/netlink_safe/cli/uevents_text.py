@@ -23,17 +23,14 @@ _COLOURS: Final = {"add": "green", "bind": "green", "remove": "red", "unbind": "
 
 
 class Lines:
-    """A line for each item below a heading, coloured on a terminal."""
+    """A heading, at once, and a line for each item below it; coloured on a terminal."""
 
     def __init__(self, coloured: bool) -> None:
         self._coloured = coloured
-        self._begun = False
+        self._print(HEADING, bold=True)
 
     def show(self, item: UeventItem) -> None:
         """Print it."""
-        if not self._begun:
-            self._begun = True
-            self._print(HEADING, bold=True)
         if isinstance(item, Uevent):
             self._print(line(item), fg=_COLOURS.get(item.action))
         else:

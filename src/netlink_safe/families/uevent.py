@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _SYNTHETIC: Final = b"\0SYNTH_UUID="
-_MADE_ANEW: Final = (b"ACTION", b"DEVPATH", b"SUBSYSTEM", b"SEQNUM", b"SYNTH_UUID")
+_MADE_ANEW: Final = (b"ACTION", b"DEVPATH", b"SUBSYSTEM", b"SEQNUM", b"SYNTH_UUID", b"DEVPATH_OLD")
 
 #: What the kernel writes: both names again as properties, SEQNUM at the end.
 _KERNEL: Final = re.compile(
@@ -56,28 +56,27 @@ class Uevent:
 
     Texts are UTF-8; a byte that is none stands as a surrogate, as ``os.fsdecode`` has it, so that
     nothing is lost.  ``devpath`` is the path below /sys, ``devname`` the one below /dev.
-    ``head`` has action, path, subsystem and number as they stood there, in bytes.
     """
 
-    __slots__ = ("_data", "_origin", "head")
+    __slots__ = ("_data", "_head", "_origin")
     _data: bytes
     _origin: Origin
-    head: tuple[bytes, bytes, bytes, bytes]
+    _head: tuple[bytes, bytes, bytes, bytes]
 
     @property
     def action(self) -> str:
         """``add``, ``remove``, ``change``, ``move``, ``bind``, ``unbind``, ``online``, …"""
-        return _text(self.head[0])
+        return _text(self._head[0])
 
     @property
     def devpath(self) -> str:
         """The device's path below /sys, with a leading slash."""
-        return _text(self.head[1])
+        return _text(self._head[1])
 
     @property
     def subsystem(self) -> str:
         """``usb``, ``net``, ``block``, …"""
-        return _text(self.head[2])
+        return _text(self._head[2])
 
     @property
     def devtype(self) -> str | None:
@@ -111,7 +110,7 @@ class Uevent:
         It counts all events of the machine, those of other network namespaces too, so that a gap
         means nothing.
         """
-        return int(self.head[3]) if self.head[3] else None
+        return int(self._head[3]) if self._head[3] else None
 
     @property
     def origin(self) -> Origin:
@@ -146,9 +145,17 @@ class Uevent:
 
     def resynced(self, action: bytes) -> Uevent:
         """The same device in an event that a look at sysfs stands for."""
-        _, devpath, subsystem, _ = self.head
+        _, devpath, subsystem, _ = self._head
         kept = (pair for pair in _PROPERTY.findall(self._data) if pair[0] not in _MADE_ANEW)
         return made(action, devpath, subsystem, kept, Origin.RESYNC)
+
+    def moved(self, path: bytes) -> Uevent:
+        """The same event, of the device under its new path."""
+        action, _, subsystem, number = self._head
+        kept = (pair for pair in _PROPERTY.findall(self._data) if pair[0] not in _MADE_ANEW)
+        event = made(action, path, subsystem, kept, self._origin)
+        event._head = (action, path, subsystem, number)
+        return event
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Uevent):
@@ -172,7 +179,7 @@ def read_kernel(data: bytes, origin: Origin) -> Uevent | None:
         return read_any(data, origin)
     event = _new(Uevent)
     event._data = data
-    event.head = found.groups()  # type: ignore[assignment]  # four groups, none optional
+    event._head = found.groups()  # type: ignore[assignment]  # four groups, none optional
     event._origin = origin
     return event
 
@@ -191,7 +198,7 @@ def read_any(data: bytes, origin: Origin) -> Uevent | None:
         return None
     event = Uevent.__new__(Uevent)
     event._data = data
-    event.head = (action, devpath, subsystem, number)
+    event._head = (action, devpath, subsystem, number)
     event._origin = origin
     return event
 
@@ -205,7 +212,7 @@ def made(
 ) -> Uevent:
     """An event of our own making, in the kernel's order, without a SEQNUM."""
     event = Uevent.__new__(Uevent)
-    event.head = (action, devpath, subsystem, b"")
+    event._head = (action, devpath, subsystem, b"")
     first = ((b"ACTION", action), (b"DEVPATH", devpath), (b"SUBSYSTEM", subsystem))
     lines = [b"%b=%b\0" % pair for pair in (*first, *properties)]
     event._data = b"%b@%b\0%b" % (action, devpath, b"".join(lines))

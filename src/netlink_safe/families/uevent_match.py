@@ -26,16 +26,31 @@ Texts: TypeAlias = str | Iterable[str] | None
 def _checked(value: Texts) -> frozenset[str] | None:
     if value is None:
         return None
-    several = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    texts = frozenset(several)
+    texts = [*value] if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise LocalProtocolError(f"{value!r} is neither a text nor several; leave it out for any")
+    for text in texts:
+        try:
+            raw = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise LocalProtocolError(f"{text!r} cannot be a text of the kernel's") from None
+        if b"\0" in raw:
+            raise LocalProtocolError(f"{text!r} has a zero byte, which no text of the kernel's has")
+    return frozenset(texts)
+
+
+def _checked_names(value: Texts) -> frozenset[str] | None:
+    texts = _checked(value)
+    if texts is not None and "" in texts:
+        raise LocalProtocolError("an empty name matches nothing; leave it out for any")
     return texts
 
 
 def _checked_properties(value: Mapping[str, Texts]) -> Mapping[str, frozenset[str] | None]:
     if not isinstance(value, Mapping):
         raise LocalProtocolError(f"properties={value!r} is no mapping of names to values")
+    if strange := [name for name in value if not isinstance(name, str)]:
+        raise LocalProtocolError(f"{strange[0]!r} is no name of a property")
     return {name: _checked(texts) for name, texts in value.items()}
 
 
@@ -49,12 +64,12 @@ class UeventMatch:
     Raises LocalProtocolError for what is none of this.
     """
 
-    subsystem: frozenset[str] | None = attrs.field(default=None, converter=_checked)
-    devtype: frozenset[str] | None = attrs.field(default=None, converter=_checked)
-    action: frozenset[str] | None = attrs.field(default=None, converter=_checked)
+    subsystem: frozenset[str] | None = attrs.field(default=None, converter=_checked_names)
+    devtype: frozenset[str] | None = attrs.field(default=None, converter=_checked_names)
+    action: frozenset[str] | None = attrs.field(default=None, converter=_checked_names)
     devpath: frozenset[str] | None = attrs.field(default=None, converter=_checked)
     properties: Mapping[str, frozenset[str] | None] = attrs.field(
-        factory=dict, converter=_checked_properties
+        factory=dict, converter=_checked_properties, hash=False
     )
 
 
@@ -71,8 +86,8 @@ def checked_matches(match: MatchLike | Iterable[MatchLike] | None) -> tuple[Ueve
         return ()
     if isinstance(match, UeventMatch | Mapping):
         return (_checked_match(match),)
-    if isinstance(match, Iterable):
-        return tuple(map(_checked_match, match))
+    if isinstance(match, Iterable) and (several := tuple(match)):
+        return tuple(map(_checked_match, several))
     raise LocalProtocolError(f"match={match!r} is no UeventMatch, nor several")
 
 
@@ -82,7 +97,7 @@ def _checked_match(match: object) -> UeventMatch:
     if not isinstance(match, Mapping):
         raise LocalProtocolError(f"{match!r} is no UeventMatch")
     known = [field.name for field in attrs.fields(UeventMatch)]
-    if strange := sorted(set(match) - set(known)):
+    if strange := [name for name in match if name not in known]:
         raise LocalProtocolError(f"nothing matches by {strange[0]}; there are {', '.join(known)}")
     return UeventMatch(**match)
 

@@ -163,8 +163,10 @@ class UeventReader:
                     self._rejected[told] += 1
                     continue
                 event = told
-                action, _, subsystem, _ = event.head
+                action, path, subsystem, _ = event._head
                 if wanted is not None and subsystem not in wanted:
+                    if action == b"move" and origin is not Origin.INJECTED:
+                        self._picture.move_below(event.old_devpath, path)
                     continue
                 # What is injected tells of devices that need not be here, and is told as it is.
                 if action in PICTURED and origin is not Origin.INJECTED:

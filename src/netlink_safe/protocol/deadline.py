@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def checked_timeout(timeout: float) -> float:
+def checked_timeout(timeout: float, name: str = "timeout") -> float:
     """The timeout in seconds, above 0; ``math.inf`` waits for ever.
 
-    Raises LocalProtocolError for everything else, None and booleans among them.
+    Raises LocalProtocolError, by the parameter's name, for everything else, None and booleans
+    among them.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise LocalProtocolError(
-            f"timeout={timeout!r} is no number of seconds; to wait for ever, say math.inf"
+            f"{name}={timeout!r} is no number of seconds; to wait for ever, say math.inf"
         )
     if not timeout > 0:
         raise LocalProtocolError(
-            f"timeout={timeout!r} must be above 0 seconds; to wait for ever, say math.inf"
+            f"{name}={timeout!r} must be above 0 seconds; to wait for ever, say math.inf"
         )
     try:
         return float(timeout)
     except OverflowError:
-        raise LocalProtocolError("timeout is too large a number; say math.inf") from None
+        raise LocalProtocolError(f"{name} is too large a number; say math.inf") from None
 
 
 class Deadline:

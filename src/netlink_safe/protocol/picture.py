@@ -7,15 +7,17 @@ holes.  They are put together by state::
              of a path that is known as another device      means remove, and add
     remove   of a path that is not known, or is another's   is a duplicate
     move     to a path that is known, from one that is not  is a duplicate
-    any      numbered before a look at sysfs began          is a duplicate of that look
+    any      of a device, numbered before a look began      is a duplicate of that look
     anything else, and whatever somebody asked for (SYNTH_UUID), is news
 
 A device's directory is there before its ``add`` is sent, and its links are gone before its
 ``remove`` is (``drivers/base/core.c``: device_add, device_del), so that whatever was numbered
-before a look began is in what was seen.  What tells two devices apart that had the same path are
-numbers in their properties, or the inodes of their directories where both were looked at: an inode
-is taken together with the properties, never for a device that is known by an event alone, whose
-directory may be its successor's by now.
+before a look began is in what was seen.  Of what is no device the directory goes last
+(``lib/kobject.c``: __kobject_del), and numbers say nothing.
+
+What tells two devices apart that had the same path are numbers in their properties, or the inodes
+of their directories where both were looked at: an inode is taken together with the properties,
+never for a device that is known by an event alone, whose directory may be its successor's by now.
 
 May call ``protocol.sighting``.
 """
@@ -39,7 +41,7 @@ PICTURED: Final = frozenset({b"add", b"remove", b"move"})
 class DeviceEvent(Protocol):
     """What the picture looks at; see ``families.uevent``."""
 
-    head: tuple[bytes, bytes, bytes, bytes]
+    _head: tuple[bytes, bytes, bytes, bytes]
     """Action, path, subsystem, and the event's number in digits, or nothing."""
 
     @property
@@ -50,6 +52,9 @@ class DeviceEvent(Protocol):
 
     @property
     def old_devpath(self) -> bytes: ...
+
+    def moved(self, path: bytes, /) -> Any:
+        """The same event, of the device under its new path."""
 
     def resynced(self, action: bytes, /) -> Any:
         """The same device in an event that a look at sysfs stands for."""
@@ -95,11 +100,11 @@ class Picture(Generic[Event]):
     @property
     def subsystems(self) -> Mapping[bytes, bytes]:
         """The subsystem of each device, by its path."""
-        return {path: event.head[2] for path, event in self._known.items()}
+        return {path: event._head[2] for path, event in self._known.items()}
 
     def news(self, event: Event) -> Sequence[Event]:
         """Take an event in; what of it the listener does not know yet, often the event itself."""
-        action, path, _, _ = event.head
+        action, path, _, _ = event._head
         if action not in PICTURED or event.is_synthetic:
             return (event,)
         return self._taken_in[action](event, path)
@@ -119,9 +124,9 @@ class Picture(Generic[Event]):
         added: dict[bytes, Event] = {}
         known_now: dict[bytes, Event] = {}
         untold: set[bytes] = set()
-        for path, seen in look.sightings.items():
+        for path, seen in sorted(look.sightings.items()):  # from the root down
             known = self._known.get(path)
-            if known is not None and self._is_same(path, known, seen):
+            if known is not None and self._is_same(path, known, seen, removed):
                 known_now[path] = known
                 if path in self._untold:
                     untold.add(path)
@@ -143,7 +148,7 @@ class Picture(Generic[Event]):
             removed[path] = self._known[path].resynced(b"remove")
         return Comparison(
             removed=[removed[path] for path in sorted(removed, reverse=True)],
-            added=[added[path] for path in sorted(added)],
+            added=list(added.values()),
             known=known_now,
             inodes={path: look.sightings[path].inode for path in known_now},
             untold=untold,
@@ -194,31 +199,52 @@ class Picture(Generic[Event]):
             self._is_stale(event) or (old not in self._known and path in self._known)
         ):
             return ()
-        # What lies below moves with it, and no event says so (lib/kobject.c: kobject_rename).
+        self.move_below(old, path)
+        self._known.pop(old, None)
+        self._known[path] = event
+        self._forget_looks(path)
+        self._keep_looks(old, path)
+        return (event,)
+
+    def move_below(self, old: bytes, path: bytes) -> None:
+        """What lies below a device moves with it, and no event says so.
+
+        A directory that is renamed stays the same (``lib/kobject.c``: kobject_rename).
+        """
         below = old + b"/"
         for child in [one for one in self._known if old and one.startswith(below)]:
             moved = path + child[len(old) :]
-            self._known[moved] = self._known.pop(child)
-            self._forget_looks(child)
-        self._known.pop(old, None)
-        self._forget_looks(old)
-        self._known[path] = event
-        self._forget_looks(path)
-        return (event,)
+            self._known[moved] = self._known.pop(child).moved(moved)
+            self._keep_looks(child, moved)
 
     def _is_stale(self, event: Event) -> bool:
-        _, _, subsystem, number = event.head
+        _, _, subsystem, number = event._head
         return bool(number) and int(number) <= self._looked_at and subsystem in self._covered
+
+    def _keep_looks(self, old: bytes, path: bytes) -> None:
+        if old in self._inodes:
+            self._inodes[path] = self._inodes.pop(old)
+        if old in self._untold:
+            self._untold.remove(old)
+            self._untold.add(path)
 
     def _forget_looks(self, path: bytes) -> None:
         self._inodes.pop(path, None)
         self._untold.discard(path)
 
-    def _is_same(self, path: bytes, known: Event, seen: Sighting) -> bool:
+    def _is_same(
+        self, path: bytes, known: Event, seen: Sighting, replaced: Collection[bytes]
+    ) -> bool:
         inode = self._inodes.get(path)
         if inode is not None:
             return inode == seen.inode
-        return _same(known.identity, seen.identity) is True
+        if _same(known.identity, seen.identity) is not True:
+            return False
+        # A number may be its successor's; with what it hangs on, a device is replaced itself.
+        while path := path.rpartition(b"/")[0]:
+            if path in replaced:
+                return False
+        return True
 
 
 def _same(one: Mapping[bytes, bytes], other: Mapping[bytes, bytes]) -> bool | None:

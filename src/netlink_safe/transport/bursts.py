@@ -69,7 +69,7 @@ class BurstBuffer:
 
     def __init__(self) -> None:
         # An anonymous mapping, whose pages are there once they are written to, and not before.
-        self._data = mmap.mmap(-1, MOST * ROOM)
+        self._data = mmap.mmap(-1, MOST * ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._senders = bytearray(MOST * _SENDER_SIZE)
         self._vectors = (_Vector * MOST)()
         self._messages = (_Message * MOST)()

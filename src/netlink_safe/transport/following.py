@@ -19,6 +19,7 @@ May call ``transport``, ``protocol`` and ``errors``.
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from functools import partial
@@ -57,6 +58,14 @@ def _checked_buffer(size: int | None) -> int:
     return checked_size(size, default_listening_buffer())
 
 
+def _checked_heartbeat(seconds: float) -> float:
+    return checked_timeout(seconds, "heartbeat")
+
+
+def _checked_idle_timeout(seconds: float) -> float:
+    return checked_timeout(seconds, "idle_timeout")
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Listening:
     """On what terms to listen, checked.
@@ -67,8 +76,10 @@ class Listening:
 
     netns: NetworkNamespace
     timeout: float = attrs.field(converter=checked_timeout)
-    heartbeat: float = attrs.field(converter=checked_timeout)
-    idle_timeout: float | None = attrs.field(converter=attrs.converters.optional(checked_timeout))
+    heartbeat: float = attrs.field(converter=_checked_heartbeat)
+    idle_timeout: float | None = attrs.field(
+        converter=attrs.converters.optional(_checked_idle_timeout)
+    )
     receive_buffer: int = attrs.field(converter=_checked_buffer)
 
 
@@ -82,8 +93,11 @@ class Follower:
         self._namespace = Namespace(listening.netns)
         self._tally = Tally()
         self._forks = forks()
+        self.is_resyncing = False
         self._resyncs = 0
         self._loss_told = 0
+        self._has_looked = False
+        self._is_looking = False
         self._look_again_at: float | None = None
         self._socket: ListeningSocket | None = None
         self._reader: Reader | None = None
@@ -111,8 +125,14 @@ class Follower:
         except NoSysfsError as error:
             if wanted.begins_with_look:
                 raise LocalProtocolError(f"coldplug takes sysfs: {error}") from None
+            self._look_later()
+        except OSError as error:
+            if wanted.begins_with_look or isinstance(error, NetlinkTimeout):
+                raise
+            self._look_later()
         else:
             self._beginning = reader.adopt(telling, True)
+            self._has_looked = True
 
     def follow(self) -> Steps[Any, None]:
         """Yield what is to be handed out, for ever."""
@@ -126,7 +146,8 @@ class Follower:
                 continue
             lost = sock.memory().drops or sock.overruns  # before Linux 4.12 there is no count
             if lost != self._loss_told or self._is_due():
-                drops, self._loss_told = lost - self._loss_told, lost
+                drops = (lost - self._loss_told) % 2**32  # the kernel's counter is as wide as that
+                self._loss_told = lost
                 yield from _portions((yield from self._resync(reader, drops)))
             else:
                 yield Wait(sock.fileno(), self.listening.heartbeat)
@@ -134,8 +155,10 @@ class Follower:
     def check_open(self) -> tuple[ListeningSocket, Reader]:
         """Raise LocalProtocolError in a forked child, ClosedError once closed."""
         check_not_forked(self._forks)
-        if self.closed or self._socket is None or self._reader is None:
+        if self.closed:
             raise ClosedError("this listener is closed; open a new one")
+        if self._socket is None or self._reader is None:
+            raise LocalProtocolError("this listener is not open yet; enter it with 'async with'")
         return self._socket, self._reader
 
     def statistics(self) -> UeventStatistics:
@@ -143,7 +166,7 @@ class Follower:
         sock, reader = self._socket, self._reader
         if sock is not None and not self.closed and self._forks == forks():
             memory = sock.memory()
-            self._tally.drops = memory.drops
+            self._tally.drops = max(memory.drops, self._tally.drops)
             queued = memory.queued
         else:
             queued = 0
@@ -163,12 +186,11 @@ class Follower:
         )
 
     def patience(self, timeout: float | None) -> Patience:
-        """How long to wait for the next item: as the stream does, or so many seconds at most."""
+        """How long to wait for the next item: so many seconds, or as the iteration does."""
+        if timeout is not None:
+            return Patience(self, checked_timeout(timeout), ends_the_stream=False)
         idle = self.listening.idle_timeout
-        limit = None if timeout is None else checked_timeout(timeout)
-        if idle is not None and (limit is None or idle <= limit):
-            return Patience(self, idle, ends_the_stream=True)
-        return Patience(self, math.inf if limit is None else limit, ends_the_stream=False)
+        return Patience(self, math.inf if idle is None else idle, ends_the_stream=True)
 
     def timed_out(self, seconds: float) -> NetlinkTimeout:
         """The error for a wait that was as long as this."""
@@ -183,11 +205,14 @@ class Follower:
             queue_fill=statistics.queued,
         )
 
-    def close(self) -> None:
-        """Close the socket; harmless when done twice."""
+    def end(self) -> None:
+        """Let nobody take another item; harmless when done twice, and from any thread."""
         if not self.closed:
             self.statistics()  # the drops are to be had only while it is open
         self.closed = True
+
+    def release(self) -> None:
+        """Give the descriptors back; only when nobody is in the steps, or waits on one of them."""
         self._namespace.close()
         if self._socket is not None:
             self._socket.close()
@@ -196,22 +221,33 @@ class Follower:
         """Whether a look that failed is to be made again."""
         return self._look_again_at is not None and time.monotonic() >= self._look_again_at
 
+    def _look_later(self) -> None:
+        self._look_again_at = time.monotonic() + self.listening.heartbeat
+
     def _resync(self, reader: Reader, drops: int) -> Steps[Any, list[Any]]:
         if drops:
             self._tally.overruns += 1
-        unresynced = None
+        unresynced: str | None = None
         difference: list[Any] = []
+        is_beginning = not self._has_looked
         self._look_again_at = None
+        self.is_resyncing = True
         try:
-            terms = self._terms("a look at sysfs")
-            telling = yield from self._look(reader, reader.resync, terms)
-            difference = reader.adopt(telling, False)
-            self._resyncs += 1
+            compare = reader.begin if is_beginning else reader.resync
+            telling = yield from self._look(reader, compare, self._terms("a look at sysfs"))
+            difference = reader.adopt(telling, is_beginning)
+            self._has_looked = True
+            self._resyncs += not is_beginning
+            if is_beginning:
+                unresynced = "there was no look at sysfs before it that one could be compared with"
         except NoSysfsError as error:
             unresynced = str(error)
-        except (NetlinkTimeout, OSError) as error:
+            self._look_later()
+        except (NetlinkTimeout, OSError, RuntimeError) as error:  # no thread to be had, the last
             unresynced = f"{error}; it is tried again"
-            self._look_again_at = time.monotonic() + self.listening.heartbeat
+            self._look_later()
+        finally:
+            self.is_resyncing = False
         return ([Overrun(drops, unresynced)] if drops else []) + difference
 
     def _look(
@@ -222,9 +258,15 @@ class Follower:
         by_udev = self.subscription.by_udev
 
         def looking() -> Any:
-            return compare(look(reader.subsystems, reader.known, foreign, by_udev))
+            self._is_looking = True
+            try:
+                return compare(look(reader.subsystems, reader.known, foreign, by_udev))
+            finally:
+                self._is_looking = False
 
-        return offload(call(partial(self._namespace.run, looking)), terms)
+        if self._is_looking:  # one that was given up: more of them would take all the workers
+            raise OSError(errno.EBUSY, "the last look at sysfs is still held up in the kernel")
+        return (yield from offload(call(partial(self._namespace.run, looking)), terms))
 
     def _terms(self, doing: str) -> Terms:
         return Terms(Deadline(self.listening.timeout), self._tally, doing=doing)
@@ -244,12 +286,20 @@ class Patience:
         self._deadline = Deadline(seconds)
         self._ends_the_stream = ends_the_stream
 
+    def check(self) -> None:
+        """Raise NetlinkTimeout once the time is over."""
+        if self._deadline.remaining() > 0 or (
+            # What was lost is to be told; a look has a deadline of its own.
+            self._ends_the_stream and self._follower.is_resyncing
+        ):
+            return
+        error = self._follower.timed_out(self._deadline.timeout)
+        if self._ends_the_stream:
+            self._follower.end()
+        raise error
+
     def shorten(self, wait: Wait) -> Wait:
         """The wait, within what is left.  Raises NetlinkTimeout when nothing is."""
+        self.check()
         left = self._deadline.remaining()
-        if left <= 0:
-            error = self._follower.timed_out(self._deadline.timeout)
-            if self._ends_the_stream:
-                self._follower.close()
-            raise error
-        return Wait(wait.descriptor, min(wait.seconds, left))
+        return Wait(wait.descriptor, min(wait.seconds, left) if left else wait.seconds)

@@ -159,7 +159,8 @@ def label(netns: NetworkNamespace) -> str | None:
 
 
 def _checked(netns: NetworkNamespace) -> NetworkNamespace:
-    if isinstance(netns, bool) or (isinstance(netns, str) and not netns.strip()):
+    text = netns if isinstance(netns, str) else ""
+    if isinstance(netns, bool) or "\0" in text or (isinstance(netns, str) and not text.strip()):
         raise LocalProtocolError(f"netns={netns!r} names no network namespace")
     if netns is None or isinstance(netns, str | os.PathLike | int | HasFileno):
         return netns

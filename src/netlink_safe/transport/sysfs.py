@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SYS: Final = "/sys"
+SEQNUM: Final = "kernel/uevent_seqnum"
 OWN: Final = "/proc/thread-self/ns/net"
 FIRST: Final = "/proc/1/ns/net"
 CAP_SYS_ADMIN: Final = 1 << 21
@@ -33,6 +35,8 @@ _READING: Final = os.O_RDONLY | os.O_CLOEXEC
 _PAGE: Final = 4096 * 4
 #: What is said of something that is gone, or never was a directory; ENODEV is sysfs's own.
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
+#: What is wrong with us, and not with the device.
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class NoSysfsError(Exception):
@@ -55,8 +59,8 @@ class _Place:
 #: Every device that may send events has a class or a bus (``drivers/base/core.c``:
 #: dev_uevent_filter); the others are no devices, and the kernel sends events of them all the same.
 PLACES: Final = (
-    _Place("class/*", is_device=True),
     _Place("bus/*/devices", is_device=True),
+    _Place("class/*", is_device=True),
     _Place("class/net/*/queues", "queues"),
     _Place("bus/*/drivers", "drivers"),
     _Place("bus", "bus"),
@@ -79,24 +83,30 @@ def look(
     Raises NoSysfsError where there is none to look at, OSError.
     """
     root = _open_sysfs(mount)
-    finished = processed if by_udev else _as_it_is
+    finished = partial(processed, is_foreign=mount) if by_udev else _as_it_is
     try:
-        seqnum = int(_read("kernel/uevent_seqnum", root))
+        seqnum = int(_read(SEQNUM, root))
         above = len(_path_of(root).rstrip(b"/"))
         sightings: dict[bytes, Sighting] = {}
-        covered = set()
+        listed: set[bytes] = set()
+        covered: set[bytes] = set()
         for place in PLACES:
             for subsystem, directory in _directories(place, subsystems, root):
                 with _while_it_is_there():
                     names = _names(directory, root)
-                    covered.add(os.fsencode(subsystem))
+                    listed.add(os.fsencode(subsystem))
+                    if place.is_device:
+                        covered.add(os.fsencode(subsystem))
                     for name in names:
                         with _while_it_is_there():
                             path, sighting = _sighting(directory, name, subsystem, place, root)
                             if (whole := finished(path[above:], sighting)) is not None:
                                 sightings.setdefault(path[above:], whole)
+        if subsystems is not None:
+            wanted = {os.fsencode(name) for name in subsystems}
+            sightings = {p: seen for p, seen in sightings.items() if seen.subsystem in wanted}
         for path, where in known.items():
-            if where not in covered:
+            if where not in listed:
                 with _while_it_is_there():
                     inode = os.stat(path[1:], dir_fd=root).st_ino
                     sightings[path] = Sighting(None, b"", inode, False)
@@ -106,12 +116,12 @@ def look(
 
 
 @contextlib.contextmanager
-def _while_it_is_there() -> Iterator[None]:
+def _while_it_is_there(*also: int) -> Iterator[None]:
     """Pass over what is no device, or is gone; every other failure is one of the look."""
     try:
         yield
     except OSError as error:
-        if error.errno not in GONE:
+        if error.errno not in {*GONE, *also}:
             raise
 
 
@@ -152,16 +162,36 @@ def _sighting(
     """
     directory = os.open(f"{where}/{name}", _DIRECTORY, dir_fd=root)
     try:
-        text = _read("uevent", directory) if place.is_device else b""
+        text = _properties(directory) if place.is_device else b""
         path = _path_of(directory)
         if path.endswith(b" (deleted)"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        sighting = Sighting(
-            os.fsencode(subsystem), text, os.fstat(directory).st_ino, place.is_device
-        )
-        return path, sighting
+        inode = os.fstat(directory).st_ino
+        own = _subsystem_of(directory) if place.is_device else None
+        return path, Sighting(own or os.fsencode(subsystem), text, inode, place.is_device)
     finally:
         os.close(directory)
+
+
+def _properties(directory: int) -> bytes:
+    """The text of a device's uevent file; empty where its driver cannot say now.
+
+    The file is made when it is read, by the subsystem, whose errors it hands through: a fuel gauge
+    that does not answer is EIO (``drivers/base/core.c``: uevent_show).
+    """
+    try:
+        return _read("uevent", directory)
+    except OSError as error:
+        if error.errno in GONE | EXHAUSTED:
+            raise
+        return b""
+
+
+def _subsystem_of(directory: int) -> bytes | None:
+    """What a device's events call its subsystem: some classes list the devices of a bus."""
+    with _while_it_is_there():
+        return os.path.basename(os.readlink(b"subsystem", dir_fd=directory))
+    return None
 
 
 def _path_of(descriptor: int) -> bytes:
@@ -178,8 +208,8 @@ def _read(path: str, directory: int) -> bytes:
 
 def _open_sysfs(mount: bool) -> int:
     """A directory that is the root of the right sysfs."""
-    if not mount and _is_first_namespace() and (root := _matching_sysfs()) is not None:
-        return root
+    if not mount and _is_first_namespace() and os.access(f"{SYS}/{SEQNUM}", os.R_OK):
+        return os.open(SYS, _DIRECTORY)
     reason = "takes CAP_SYS_ADMIN"
     if _may_mount():
         from netlink_safe.transport.mounting import mounted_sysfs
@@ -236,7 +266,8 @@ def _shows_these_interfaces(root: int) -> bool:
         shown = {}
         with _while_it_is_there():
             for name in _names("class/net", root):
-                with _while_it_is_there():
+                # EINVAL is said of one that is being unregistered (net/core/net-sysfs.c).
+                with _while_it_is_there(errno.EINVAL):
                     shown[name] = int(_read(f"class/net/{name}/ifindex", root))
         if shown == {name: index for index, name in socket.if_nameindex()}:
             return True

@@ -22,11 +22,16 @@ _NUMBER: Final = re.compile(rb"^(MAJOR|MINOR|IFINDEX)=([0-9]+)$", re.MULTILINE)
 _PROPERTY: Final = re.compile(rb"^E:(.*\n)", re.MULTILINE)
 
 
-def processed(path: bytes, sighting: Sighting) -> Sighting | None:
-    """The same with udevd's properties; None for what it has not processed yet."""
+def processed(path: bytes, sighting: Sighting, is_foreign: bool) -> Sighting | None:
+    """The same with udevd's properties; None for what it has not processed yet.
+
+    In a foreign network namespace interfaces have indexes that are others' in the database.
+    """
     if not sighting.is_device or not os.path.isdir(DATA):
         return sighting
     numbers = dict(_NUMBER.findall(sighting.uevent))
+    if is_foreign and b"IFINDEX" in numbers:
+        return sighting
     subsystem = sighting.subsystem or b""
     if b"MAJOR" in numbers:
         kind = b"b" if subsystem == b"block" else b"c"
