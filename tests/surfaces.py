@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from netlink_safe.protocol.request import Request
-    from netlink_safe.protocol.statistics import SocketStatistics, UeventStatistics
+    from netlink_safe.protocol.statistics import SocketStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class AwaitedSockDiag:
 class AwaitedUevents:
     """A blocking Uevents, seen as an async one."""
 
-    def __init__(self, opened: Callable[[], blocking.Uevents]) -> None:
+    def __init__(self, opened: Callable[[], Any]) -> None:
         self._open = opened
 
     async def __aenter__(self) -> Self:
@@ -99,11 +99,28 @@ class AwaitedUevents:
     async def receive(self, *arguments: Any, **options: Any) -> Any:
         return self._events.receive(*arguments, **options)
 
-    def statistics(self) -> UeventStatistics:
+    def statistics(self) -> Any:
         return self._events.statistics()
 
     async def aclose(self) -> None:
         self._events.close()
+
+
+class AwaitedUser(AwaitedUevents):
+    """A blocking User, seen as an async one."""
+
+    @property
+    def port_id(self) -> Any:
+        return self._events.port_id
+
+    def send_nowait(self, *arguments: Any, **options: Any) -> None:
+        self._events.send_nowait(*arguments, **options)
+
+    def multicast_nowait(self, *arguments: Any, **options: Any) -> None:
+        self._events.multicast_nowait(*arguments, **options)
+
+    async def send(self, *arguments: Any, **options: Any) -> None:
+        self._events.send(*arguments, **options)
 
 
 async def _collect_blocking(**options: Any) -> tcpstat.TcpStats:
@@ -118,6 +135,7 @@ class Surface:
     backend: str
     open_sock_diag: Callable[..., Any]
     open_uevents: Callable[..., Any]
+    open_user: Callable[..., Any]
     collect: Callable[..., Awaitable[tcpstat.TcpStats]]
 
 
@@ -127,6 +145,7 @@ SURFACES: Final = (
         "trio",
         netlink_safe.open_sock_diag,
         netlink_safe.open_uevents,
+        netlink_safe.open_user,
         tcpstat.collect,
     ),
     Surface(
@@ -134,6 +153,7 @@ SURFACES: Final = (
         "asyncio",
         netlink_safe.open_sock_diag,
         netlink_safe.open_uevents,
+        netlink_safe.open_user,
         tcpstat.collect,
     ),
     Surface(
@@ -141,6 +161,7 @@ SURFACES: Final = (
         "asyncio",
         lambda **options: AwaitedSockDiag(blocking.open_sock_diag(**options)),
         lambda **options: AwaitedUevents(partial(blocking.open_uevents, **options)),
+        lambda **options: AwaitedUser(partial(blocking.open_user, **options)),
         _collect_blocking,
     ),
 )

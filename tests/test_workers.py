@@ -41,6 +41,7 @@ def carried(steps: Steps[Any, Any]) -> tuple[list[Any], Any]:
             step = next(steps)
             if isinstance(step, Wait):
                 poll = select.poll()
+                assert step.descriptor is not None
                 poll.register(step.descriptor, select.POLLIN)
                 poll.poll(step.seconds * 1000)
             elif step:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from netlink_safe.aio.sock_diag import open_sock_diag as open_sock_diag
     from netlink_safe.aio.uevents import Uevents as Uevents
     from netlink_safe.aio.uevents import open_uevents as open_uevents
+    from netlink_safe.aio.user import User as User
+    from netlink_safe.aio.user import open_user as open_user
     from netlink_safe.errors import BusyError as BusyError
     from netlink_safe.errors import ClosedError as ClosedError
     from netlink_safe.errors import DecodeError as DecodeError
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     from netlink_safe.errors import LocalProtocolError as LocalProtocolError
     from netlink_safe.errors import NetlinkError as NetlinkError
     from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
+    from netlink_safe.errors import NoSuchPeer as NoSuchPeer
     from netlink_safe.errors import NotSupported as NotSupported
     from netlink_safe.errors import OverrunError as OverrunError
+    from netlink_safe.errors import PeerQueueFull as PeerQueueFull
     from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
     from netlink_safe.errors import TruncatedError as TruncatedError
     from netlink_safe.families.inet_diag import AddressFamily as AddressFamily
@@ -57,10 +61,13 @@ if TYPE_CHECKING:
     from netlink_safe.families.uevent import Origin as Origin
     from netlink_safe.families.uevent import Uevent as Uevent
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.message import UserMessage as UserMessage
+    from netlink_safe.protocol.message import message as message
     from netlink_safe.protocol.notices import Overrun as Overrun
     from netlink_safe.protocol.notices import Resynced as Resynced
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
     from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
+    from netlink_safe.protocol.statistics import UserStatistics as UserStatistics
 
 _HOME_OF = {
     **HOME_OF,
@@ -68,7 +75,9 @@ _HOME_OF = {
     "SockDiag": "aio.sock_diag",
     "Uevents": "aio.uevents",
     "open_sock_diag": "aio.sock_diag",
+    "User": "aio.user",
     "open_uevents": "aio.uevents",
+    "open_user": "aio.user",
 }
 
 __all__ = ["__version__", *sorted(_HOME_OF)]

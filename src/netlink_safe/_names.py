@@ -19,8 +19,10 @@ _HOMES: Final = {
         "LocalProtocolError",
         "NetlinkError",
         "NetlinkTimeout",
+        "NoSuchPeer",
         "NotSupported",
         "OverrunError",
+        "PeerQueueFull",
         "RemoteProtocolError",
         "TruncatedError",
     ),
@@ -30,8 +32,9 @@ _HOMES: Final = {
     "families.tcp_info": ("TcpInfo",),
     "families.uevent": ("Origin", "Uevent"),
     "families.uevent_match": ("UeventMatch",),
+    "protocol.message": ("UserMessage", "message"),
     "protocol.notices": ("Overrun", "Resynced"),
-    "protocol.statistics": ("SocketStatistics", "UeventStatistics"),
+    "protocol.statistics": ("SocketStatistics", "UeventStatistics", "UserStatistics"),
 }
 
 HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

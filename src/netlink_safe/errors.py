@@ -187,6 +187,31 @@ class NetlinkTimeout(NetlinkError, TimeoutError):
         return f"no end to {self.waiting_for} within {self.timeout:g} s ({seen}){detail}{unknown}"
 
 
+class PeerQueueFull(NetlinkError):
+    """The queue of the port ``port_id`` is full: its owner does not read, or not fast enough.
+
+    Nothing was sent.  Try again later, or hand the message over where waiting is no harm.
+    """
+
+    def __init__(self, port_id: int) -> None:
+        super().__init__(port_id)
+        self.port_id = port_id
+
+    def __str__(self) -> str:
+        return f"the queue of port {self.port_id} is full; nothing was sent, try again later"
+
+
+class NoSuchPeer(NetlinkError):
+    """Nobody has the port ID ``port_id``, here and on this protocol; nothing was sent."""
+
+    def __init__(self, port_id: int) -> None:
+        super().__init__(port_id)
+        self.port_id = port_id
+
+    def __str__(self) -> str:
+        return f"nobody has the port ID {self.port_id} on this protocol, in this network namespace"
+
+
 class ClosedError(NetlinkError):
     """The object was closed, here or by another task, and can do nothing more; open a new one.
 

@@ -14,8 +14,7 @@ from netlink_safe.transport.terms import Wait
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netlink_safe.protocol.statistics import UeventStatistics
-    from netlink_safe.transport.following import Follower
+    from netlink_safe.transport.hearing import Hearing
 
 Item = TypeVar("Item")
 
@@ -27,10 +26,10 @@ class Stream(Generic[Item]):
     ``idle_timeout`` ends it.  One task at a time takes items.  A wait that is cancelled loses none.
     """
 
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
         self._waiter = Waiter()
-        self._steps = follower.follow()
+        self._steps = hearing.follow()
         self._items: Iterator[Item] = iter(())
         self._turn = Turn()
         self._advancing = False
@@ -38,7 +37,7 @@ class Stream(Generic[Item]):
     async def __aenter__(self) -> Self:
         """Subscribe, and look at sysfs, so that what is wrong comes out now."""
         try:
-            await result(self._follower.open(), self._waiter)
+            await result(self._hearing.open(), self._waiter)
         except BaseException:  # cancelled, too: no descriptor may outlive it
             await self.aclose()
             raise
@@ -63,15 +62,11 @@ class Stream(Generic[Item]):
         """
         for item in self._items:
             return item
-        return await self._next(self._follower.listening.timeout if timeout is None else timeout)
-
-    def statistics(self) -> UeventStatistics:
-        """What was heard and counted since the opening."""
-        return self._follower.statistics()
+        return await self._next(self._hearing.timeout if timeout is None else timeout)
 
     async def aclose(self) -> None:
         """Close the socket; a task that waits for the next item gets ClosedError."""
-        self._follower.end()
+        self._hearing.end()
         self._items = iter(())
         self._waiter.wake()
         self._tidy_up()
@@ -81,8 +76,8 @@ class Stream(Generic[Item]):
             raise AsyncBusyError
         self._advancing = True
         try:
-            self._follower.check_open()
-            patience = self._follower.patience(timeout)
+            self._hearing.check_open()
+            patience = self._hearing.patience(timeout)
             for step in self._steps:
                 if isinstance(step, Wait):
                     await self._waiter.wait(patience.shorten(step))
@@ -106,6 +101,6 @@ class Stream(Generic[Item]):
         Nobody else may: on asyncio a wait that is cancelled takes its number off the loop later,
         when it may be another file's already.
         """
-        if self._follower.closed and not self._advancing:
+        if self._hearing.closed and not self._advancing:
             self._steps.close()
-            self._follower.release()
+            self._hearing.release()

@@ -47,7 +47,10 @@ class Waiter:
         with anyio.move_on_after(wait.seconds) as scope:
             self._scopes.add(scope)
             try:
-                await anyio.wait_readable(wait.descriptor)
+                if wait.descriptor is None:
+                    await anyio.sleep_forever()
+                else:
+                    await anyio.wait_readable(wait.descriptor)
             finally:
                 self._scopes.discard(scope)
         self.check_open()

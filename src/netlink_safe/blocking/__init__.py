@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag
     from netlink_safe.blocking.uevents import Uevents as Uevents
     from netlink_safe.blocking.uevents import open_uevents as open_uevents
+    from netlink_safe.blocking.user import User as User
+    from netlink_safe.blocking.user import open_user as open_user
     from netlink_safe.errors import BusyError as BusyError
     from netlink_safe.errors import ClosedError as ClosedError
     from netlink_safe.errors import DecodeError as DecodeError
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from netlink_safe.errors import LocalProtocolError as LocalProtocolError
     from netlink_safe.errors import NetlinkError as NetlinkError
     from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
+    from netlink_safe.errors import NoSuchPeer as NoSuchPeer
     from netlink_safe.errors import NotSupported as NotSupported
     from netlink_safe.errors import OverrunError as OverrunError
+    from netlink_safe.errors import PeerQueueFull as PeerQueueFull
     from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
     from netlink_safe.errors import TruncatedError as TruncatedError
     from netlink_safe.families.inet_diag import AddressFamily as AddressFamily
@@ -45,10 +49,13 @@ if TYPE_CHECKING:
     from netlink_safe.families.uevent import Origin as Origin
     from netlink_safe.families.uevent import Uevent as Uevent
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.message import UserMessage as UserMessage
+    from netlink_safe.protocol.message import message as message
     from netlink_safe.protocol.notices import Overrun as Overrun
     from netlink_safe.protocol.notices import Resynced as Resynced
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
     from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
+    from netlink_safe.protocol.statistics import UserStatistics as UserStatistics
 
 _HOME_OF = {
     **HOME_OF,
@@ -57,7 +64,9 @@ _HOME_OF = {
     "SockDiag": "blocking.sock_diag",
     "Uevents": "blocking.uevents",
     "open_sock_diag": "blocking.sock_diag",
+    "User": "blocking.user",
     "open_uevents": "blocking.uevents",
+    "open_user": "blocking.user",
 }
 
 __all__ = sorted(_HOME_OF)

@@ -15,8 +15,7 @@ from netlink_safe.transport.terms import Wait
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netlink_safe.protocol.statistics import UeventStatistics
-    from netlink_safe.transport.following import Follower
+    from netlink_safe.transport.hearing import Hearing
 
 Item = TypeVar("Item")
 
@@ -28,14 +27,14 @@ class Stream(Generic[Item]):
     ``idle_timeout`` ends it.  One thread at a time takes items; ``close()`` may come from any.
     """
 
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-        self._steps = follower.follow()
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
+        self._steps = hearing.follow()
         self._items: Iterator[Item] = iter(())
         self._advancing = threading.Lock()
         try:
             self._waiter = Waiter()
-            result(follower.open(), self._waiter)
+            result(hearing.open(), self._waiter)
         except BaseException:  # whatever it is, no descriptor may outlive it
             self.close()
             raise
@@ -62,15 +61,11 @@ class Stream(Generic[Item]):
         """
         for item in self._items:
             return item
-        return self._next(self._follower.listening.timeout if timeout is None else timeout)
-
-    def statistics(self) -> UeventStatistics:
-        """What was heard and counted since the opening."""
-        return self._follower.statistics()
+        return self._next(self._hearing.timeout if timeout is None else timeout)
 
     def close(self) -> None:
         """Close the socket; a thread that waits for the next item gets ClosedError."""
-        self._follower.end()
+        self._hearing.end()
         self._items = iter(())
         if hasattr(self, "_waiter"):  # without descriptors to be had, there is none
             self._waiter.wake()
@@ -80,8 +75,8 @@ class Stream(Generic[Item]):
         if not self._advancing.acquire(blocking=False):
             raise BusyError("iterated by another thread; one at a time takes items")
         try:
-            self._follower.check_open()
-            patience = self._follower.patience(timeout)
+            self._hearing.check_open()
+            patience = self._hearing.patience(timeout)
             for step in self._steps:
                 if isinstance(step, Wait):
                     self._waiter.wait(patience.shorten(step))
@@ -101,10 +96,10 @@ class Stream(Generic[Item]):
         Nobody else may: the number of a descriptor that is closed under a system call is another
         file's by then.
         """
-        if self._follower.closed and self._advancing.acquire(blocking=False):
+        if self._hearing.closed and self._advancing.acquire(blocking=False):
             try:
                 self._items = iter(())
                 self._steps.close()
-                self._follower.release()
+                self._hearing.release()
             finally:
                 self._advancing.release()

@@ -1,6 +1,6 @@
 """``open_uevents`` in blocking code.
 
-May call ``transport``, ``families`` and ``blocking.streams``.
+May call ``transport``, ``families``, ``protocol`` and ``blocking.streams``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 
     from netlink_safe.families.uevent_match import MatchLike, Texts
     from netlink_safe.families.uevents import Source
+    from netlink_safe.protocol.statistics import UeventStatistics
     from netlink_safe.transport.namespace import NetworkNamespace
 
 
 class Uevents(Stream[UeventItem]):
     """What the kernel says of its devices; see Stream for the verbs."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        super().__init__(follower)
+
+    def statistics(self) -> UeventStatistics:
+        """What was heard and counted since the opening."""
+        return self._follower.statistics()
 
 
 def open_uevents(

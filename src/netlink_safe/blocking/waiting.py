@@ -39,7 +39,8 @@ class Waiter:
             self._waiting += 1
         try:
             poll = select.poll()
-            poll.register(wait.descriptor, select.POLLIN)
+            if wait.descriptor is not None:
+                poll.register(wait.descriptor, select.POLLIN)
             poll.register(self._wakeup, select.POLLIN)
             # poll counts in milliseconds: rounding up cannot spin; who waits for more than twelve
             # days looks again after twelve

@@ -79,3 +79,23 @@ class UeventStatistics:
     resyncs: int
     timeouts: int
     last_seqnum: int | None
+
+
+@attrs.frozen(slots=True)
+class UserStatistics:
+    """What a socket for messages between processes has seen since it was opened.
+
+    Sizes and ``drops`` are as in UeventStatistics; ``datagrams`` were received.
+    ``sent`` counts unicasts and multicasts, ``refused`` sends that found their receiver's queue
+    full, ``timeouts`` sends and receives that ended at their deadline.
+    """
+
+    receive_buffer: int
+    requested_receive_buffer: int
+    queued: int
+    drops: int
+    datagrams: int
+    overruns: int
+    sent: int
+    refused: int
+    timeouts: int

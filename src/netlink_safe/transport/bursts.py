@@ -67,15 +67,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class BurstBuffer:
     """Memory for one call, used again and again.  Not for two threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST, room: int = ROOM) -> None:
+        self._most = most
+        self._room = room
         # An anonymous mapping, whose pages are there once they are written to, and not before.
-        self._data = mmap.mmap(-1, MOST * ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._senders = bytearray(MOST * _SENDER_SIZE)
-        self._vectors = (_Vector * MOST)()
-        self._messages = (_Message * MOST)()
+        self._data = mmap.mmap(-1, most * room, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._senders = bytearray(most * _SENDER_SIZE)
+        self._vectors = (_Vector * most)()
+        self._messages = (_Message * most)()
         data, senders = _address(self._data), _address(self._senders)
-        for number in range(MOST):
-            self._vectors[number] = _Vector(data + number * ROOM, ROOM)
+        for number in range(most):
+            self._vectors[number] = _Vector(data + number * room, room)
             sender = senders + number * _SENDER_SIZE
             self._messages[number].header = _Header(
                 name=sender,
@@ -94,7 +96,7 @@ class BurstBuffer:
         """What is queued, as many as fit; nothing where nothing is.  Raises OSError."""
         self._written[:] = self._fresh
         self._senders[:] = bytes(len(self._senders))
-        count = _libc.recvmmsg(descriptor, self._messages, MOST, socket.MSG_DONTWAIT, None)
+        count = _libc.recvmmsg(descriptor, self._messages, self._most, socket.MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             if number == errno.EAGAIN:
@@ -105,7 +107,7 @@ class BurstBuffer:
         view = self._view
         texts = [
             view[start : start + length].tobytes()
-            for start, length in zip(range(0, MOST * ROOM, ROOM), lengths, strict=False)
+            for start, length in zip(range(0, len(view), self._room), lengths, strict=False)
         ]
         senders = self._senders
         if senders[: count * _SENDER_SIZE] == senders[:_SENDER_SIZE] * count and not any(flags):

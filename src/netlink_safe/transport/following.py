@@ -12,33 +12,29 @@ receive has left its queue empty, and says nothing of that (``net/netlink/af_net
 netlink_overrun, netlink_rcv_wake).  So the drops are counted when the queue is empty, and only then
 is looked: what was dropped by then is in the look, and what is dropped later grows the count again.
 
-The steps can be left at any wait and gone on with later.
-
 May call ``transport``, ``protocol`` and ``errors``.
 """
 
 from __future__ import annotations
 
 import errno
-import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from netlink_safe.errors import ClosedError, LocalProtocolError, NetlinkTimeout
-from netlink_safe.protocol.deadline import Deadline, checked_timeout
+from netlink_safe.errors import LocalProtocolError, NetlinkTimeout
+from netlink_safe.protocol.deadline import checked_timeout
 from netlink_safe.protocol.notices import Overrun
-from netlink_safe.protocol.statistics import Tally, UeventStatistics
+from netlink_safe.protocol.statistics import UeventStatistics
 from netlink_safe.transport.buffers import checked_size, default_listening_buffer
-from netlink_safe.transport.forks import check_not_forked, forks
+from netlink_safe.transport.hearing import Hearing
 from netlink_safe.transport.listening import ListeningSocket
-from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 from netlink_safe.transport.roots import roots
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.sysfs import NoSysfsError, look
-from netlink_safe.transport.terms import Terms, Wait
+from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import offload
 
 if TYPE_CHECKING:
@@ -47,7 +43,8 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.sighting import Look
     from netlink_safe.protocol.subscription import Reader, Subscription
     from netlink_safe.protocol.trust import Roots
-    from netlink_safe.transport.terms import Steps
+    from netlink_safe.transport.namespace import NetworkNamespace
+    from netlink_safe.transport.terms import Steps, Terms
 
 
 #: Items handed out at once.
@@ -83,23 +80,20 @@ class Listening:
     receive_buffer: int = attrs.field(converter=_checked_buffer)
 
 
-class Follower:
-    """One listening socket and the picture behind it.  Not for two threads at once."""
+class Follower(Hearing):
+    """One listening socket and the picture behind it."""
 
     def __init__(self, subscription: Subscription, listening: Listening) -> None:
+        super().__init__(
+            subscription.name, listening.netns, listening.timeout, listening.idle_timeout
+        )
         self.subscription = subscription
         self.listening = listening
-        self.closed = False
-        self._namespace = Namespace(listening.netns)
-        self._tally = Tally()
-        self._forks = forks()
-        self.is_resyncing = False
         self._resyncs = 0
         self._loss_told = 0
         self._has_looked = False
         self._is_looking = False
         self._look_again_at: float | None = None
-        self._socket: ListeningSocket | None = None
         self._reader: Reader | None = None
         self._beginning: list[Any] = []
 
@@ -113,9 +107,7 @@ class Follower:
         wanted, buffer = self.subscription, self.listening.receive_buffer
 
         def subscribe() -> Roots:
-            self._socket = ListeningSocket(wanted.protocol, buffer, 1 << wanted.group - 1)
-            if self.closed:  # its caller has given up meanwhile
-                self._socket.close()
+            self._opened(ListeningSocket(wanted.protocol, buffer, groups=[wanted.group]))
             return roots()
 
         trusted = yield from offload(call(partial(self._namespace.run, subscribe)), terms)
@@ -139,7 +131,9 @@ class Follower:
         beginning, self._beginning = self._beginning, []
         yield from _portions(beginning)
         while True:
-            sock, reader = self.check_open()
+            sock, reader = self.check_open(), self._reader
+            if reader is None:
+                raise LocalProtocolError("this listener was not opened to the end")
             if bursts := sock.receive_many():
                 self._tally.datagrams += sum(len(burst.texts) for burst in bursts)
                 yield reader.read(bursts)
@@ -152,29 +146,15 @@ class Follower:
             else:
                 yield Wait(sock.fileno(), self.listening.heartbeat)
 
-    def check_open(self) -> tuple[ListeningSocket, Reader]:
-        """Raise LocalProtocolError in a forked child, ClosedError once closed."""
-        check_not_forked(self._forks)
-        if self.closed:
-            raise ClosedError("this listener is closed; open a new one")
-        if self._socket is None or self._reader is None:
-            raise LocalProtocolError("this listener is not open yet; enter it with 'async with'")
-        return self._socket, self._reader
-
     def statistics(self) -> UeventStatistics:
         """What was counted so far; drops and what is queued are asked for now."""
         sock, reader = self._socket, self._reader
-        if sock is not None and not self.closed and self._forks == forks():
-            memory = sock.memory()
-            self._tally.drops = max(memory.drops, self._tally.drops)
-            queued = memory.queued
-        else:
-            queued = 0
+        drops, queued = self.look_at_memory()
         return UeventStatistics(
             receive_buffer=0 if sock is None else sock.effective_receive_buffer,
             requested_receive_buffer=self.listening.receive_buffer,
             queued=queued,
-            drops=self._tally.drops,
+            drops=drops,
             datagrams=self._tally.datagrams,
             events=0 if reader is None else reader.delivered,
             rejected=dict(self._tally.rejected),
@@ -184,38 +164,6 @@ class Follower:
             timeouts=self._tally.timeouts,
             last_seqnum=None if reader is None else reader.last_seqnum,
         )
-
-    def patience(self, timeout: float | None) -> Patience:
-        """How long to wait for the next item: so many seconds, or as the iteration does."""
-        if timeout is not None:
-            return Patience(self, checked_timeout(timeout), ends_the_stream=False)
-        idle = self.listening.idle_timeout
-        return Patience(self, math.inf if idle is None else idle, ends_the_stream=True)
-
-    def timed_out(self, seconds: float) -> NetlinkTimeout:
-        """The error for a wait that was as long as this."""
-        self._tally.timeouts += 1
-        statistics = self.statistics()
-        return NetlinkTimeout(
-            f"the silence of {self.subscription.name}",
-            seconds,
-            datagrams=statistics.datagrams,
-            rows=statistics.events,
-            drops=statistics.drops,
-            queue_fill=statistics.queued,
-        )
-
-    def end(self) -> None:
-        """Let nobody take another item; harmless when done twice, and from any thread."""
-        if not self.closed:
-            self.statistics()  # the drops are to be had only while it is open
-        self.closed = True
-
-    def release(self) -> None:
-        """Give the descriptors back; only when nobody is in the steps, or waits on one of them."""
-        self._namespace.close()
-        if self._socket is not None:
-            self._socket.close()
 
     def _is_due(self) -> bool:
         """Whether a look that failed is to be made again."""
@@ -231,7 +179,7 @@ class Follower:
         difference: list[Any] = []
         is_beginning = not self._has_looked
         self._look_again_at = None
-        self.is_resyncing = True
+        self.is_owing = True
         try:
             compare = reader.begin if is_beginning else reader.resync
             telling = yield from self._look(reader, compare, self._terms("a look at sysfs"))
@@ -247,7 +195,7 @@ class Follower:
             unresynced = f"{error}; it is tried again"
             self._look_later()
         finally:
-            self.is_resyncing = False
+            self.is_owing = False
         return ([Overrun(drops, unresynced)] if drops else []) + difference
 
     def _look(
@@ -268,38 +216,8 @@ class Follower:
             raise OSError(errno.EBUSY, "the last look at sysfs is still held up in the kernel")
         return (yield from offload(call(partial(self._namespace.run, looking)), terms))
 
-    def _terms(self, doing: str) -> Terms:
-        return Terms(Deadline(self.listening.timeout), self._tally, doing=doing)
-
 
 def _portions(items: list[Any]) -> Steps[Any, None]:
     """A long list as short ones, between which other tasks may have their turn."""
     for start in range(0, len(items), PORTION):
         yield items[start : start + PORTION]
-
-
-class Patience:
-    """The time that one item may take, the consumer's own between two items not counted."""
-
-    def __init__(self, follower: Follower, seconds: float, ends_the_stream: bool) -> None:
-        self._follower = follower
-        self._deadline = Deadline(seconds)
-        self._ends_the_stream = ends_the_stream
-
-    def check(self) -> None:
-        """Raise NetlinkTimeout once the time is over."""
-        if self._deadline.remaining() > 0 or (
-            # What was lost is to be told; a look has a deadline of its own.
-            self._ends_the_stream and self._follower.is_resyncing
-        ):
-            return
-        error = self._follower.timed_out(self._deadline.timeout)
-        if self._ends_the_stream:
-            self._follower.end()
-        raise error
-
-    def shorten(self, wait: Wait) -> Wait:
-        """The wait, within what is left.  Raises NetlinkTimeout when nothing is."""
-        self.check()
-        left = self._deadline.remaining()
-        return Wait(wait.descriptor, min(wait.seconds, left) if left else wait.seconds)

@@ -14,6 +14,8 @@ from netlink_safe.transport.forks import forks
 from netlink_safe.transport.socket import KernelSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from netlink_safe.wire.datagram import Burst
 
 
@@ -22,10 +24,17 @@ class ListeningSocket(KernelSocket):
 
     OPTIONS = ((socket.SOL_SOCKET, socket.SO_PASSCRED),)
 
-    def __init__(self, protocol: int, receive_buffer: int, groups: int) -> None:
-        super().__init__(protocol, receive_buffer, groups)
+    def __init__(
+        self,
+        protocol: int,
+        receive_buffer: int,
+        groups: Iterable[int] = (),
+        port_id: int = 0,
+        buffer: BurstBuffer | None = None,
+    ) -> None:
+        super().__init__(protocol, receive_buffer, groups, port_id)
         self.overruns = 0
-        self._buffer = BurstBuffer()
+        self._buffer = buffer or BurstBuffer()
 
     def receive_many(self) -> list[Burst]:
         """Some of what is queued; nothing where the queue is empty.

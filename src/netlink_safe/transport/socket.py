@@ -1,6 +1,7 @@
 """One kernel socket: opened, spoken to without waiting, looked at, closed.
 
-The kernel assigns the port ID.  Extended acks and strict checking are on where the kernel has them.
+The kernel assigns the port ID, unless one is asked for.  Extended acks and strict checking are on
+where the kernel has them.
 Requests and multicasts never share a socket: one that has overrun by multicasts gets no reply
 either (``net/netlink/af_netlink.c``: netlink_attachskb asks for the same bit, NETLINK_S_CONGESTED).
 Every receive is of at least 32 KiB (``net/netlink/af_netlink.c``: the kernel's dump chunks follow
@@ -25,6 +26,7 @@ from netlink_safe.errors import ClosedError, NotSupported, OverrunError
 from netlink_safe.transport.buffers import set_receive_buffer
 from netlink_safe.transport.forks import check_not_forked, forks
 from netlink_safe.wire.constants import (
+    NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
     NETLINK_EXT_ACK,
     NETLINK_GET_STRICT_CHK,
@@ -33,7 +35,7 @@ from netlink_safe.wire.constants import (
 from netlink_safe.wire.datagram import Datagram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 RECEIVE_SIZE: Final = 64 * 1024
 KERNEL: Final = (0, 0)
@@ -59,8 +61,10 @@ class KernelSocket:
     #: Levels and names of what is switched on where the kernel knows it.
     OPTIONS: ClassVar[tuple[tuple[int, int], ...]] = ()
 
-    def __init__(self, protocol: int, receive_buffer: int, groups: int = 0) -> None:
-        """Open it; ``groups`` is a mask of the multicast groups to join."""
+    def __init__(
+        self, protocol: int, receive_buffer: int, groups: Iterable[int] = (), port_id: int = 0
+    ) -> None:
+        """Open it and join groups; port ID 0 has the kernel assign one."""
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
@@ -75,7 +79,9 @@ class KernelSocket:
             for level, option in self.OPTIONS:
                 with contextlib.suppress(OSError):  # ENOPROTOOPT: older than the option
                     self._socket.setsockopt(level, option, 1)
-            self._socket.bind((0, groups))
+            self._socket.bind((port_id, 0))
+            for group in groups:
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
             self.port_id: int = self._socket.getsockname()[0]
             for hook in opened:
                 hook(self._socket)

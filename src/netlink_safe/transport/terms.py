@@ -44,9 +44,12 @@ class Collector(Protocol):
 
 @attrs.frozen(slots=True)
 class Wait:
-    """Nothing is to be had now: wait until the descriptor is readable, at most ``seconds``."""
+    """Nothing is to be had now: wait until the descriptor is readable, at most ``seconds``.
 
-    descriptor: int
+    Without a descriptor it is a pause.
+    """
+
+    descriptor: int | None
     seconds: float
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+NETLINK_USERSOCK: Final = 2
 NETLINK_SOCK_DIAG: Final = 4
 
 NLMSG_NOOP: Final = 1
@@ -34,6 +35,7 @@ NLA_F_NESTED: Final = 0x8000
 NLA_TYPE_MASK: Final = 0x3FFF
 
 SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP: Final = 1
 NETLINK_CAP_ACK: Final = 10
 NETLINK_EXT_ACK: Final = 11
 NETLINK_GET_STRICT_CHK: Final = 12

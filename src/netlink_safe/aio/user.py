@@ -1,0 +1,107 @@
+"""``open_user`` in async code.
+
+May call ``transport``, ``protocol``, ``wire``, ``aio.streams``, ``aio.waiting`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netlink_safe.aio.streams import Stream
+from netlink_safe.aio.waiting import result
+from netlink_safe.errors import NetlinkError
+from netlink_safe.protocol.deadline import Deadline
+from netlink_safe.protocol.message import UserMessage
+from netlink_safe.transport.buffers import checked_size, default_request_buffer
+from netlink_safe.transport.messaging import UserEnd
+from netlink_safe.wire.constants import NETLINK_USERSOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netlink_safe.protocol.statistics import UserStatistics
+    from netlink_safe.transport.namespace import NetworkNamespace
+
+
+class User(Stream[UserMessage]):
+    """Messages to other processes, and from them."""
+
+    def __init__(self, end: UserEnd) -> None:
+        self._end = end
+        super().__init__(end)
+
+    @property
+    def port_id(self) -> int:
+        """This socket's own, by which others send to it."""
+        return self._end.port_id
+
+    def send_nowait(self, payload: bytes, *, port_id: int) -> None:
+        """Send a datagram as it is, or raise; never waits.
+
+        It takes no lock, and may be called under any, from any thread, from a signal handler.
+        Raises PeerQueueFull when the receiver's queue is full, NoSuchPeer when nobody has that port
+        ID, KernelError; LocalProtocolError for what is empty, or larger than our send buffer.
+        """
+        self._end.send_nowait(payload, port_id)
+
+    def multicast_nowait(self, payload: bytes, *, group: int) -> None:
+        """Send to everybody who has joined a group; never waits.
+
+        Whoever's queue is full loses it, and is told; whether anybody has joined is not to be told.
+        Raises KernelError, LocalProtocolError.
+        """
+        self._end.multicast_nowait(payload, group)
+
+    async def send(self, payload: bytes, *, port_id: int, timeout: float | None = None) -> None:
+        """Send when there is room, trying again after pauses, within ``timeout`` seconds.
+
+        Never waits in the kernel, and never for writability, which says nothing of the receiver.
+        Raises NetlinkTimeout, which says how often it was tried; NoSuchPeer, KernelError,
+        LocalProtocolError, ClosedError.
+        """
+        deadline = Deadline(self._end.timeout if timeout is None else timeout)
+        await result(self._end.send(payload, port_id, deadline), self._waiter)
+
+    async def receive(self, timeout: float | None = None) -> UserMessage:
+        """The next message, within ``timeout`` seconds, by default those given at the opening.
+
+        Raises NetlinkTimeout; TruncatedError for a message that was too long, and OverrunError
+        where multicasts were lost; after any of them the next receive goes on.  ClosedError.
+        """
+        return _given(await super().receive(timeout))
+
+    async def __anext__(self) -> UserMessage:
+        return _given(await super().__anext__())
+
+    def statistics(self) -> UserStatistics:
+        """What was sent, heard and counted since the opening."""
+        return self._end.statistics()
+
+
+def open_user(
+    protocol: int = NETLINK_USERSOCK,
+    port_id: int | None = None,
+    groups: Iterable[int] = (),
+    *,
+    timeout: float = 5.0,
+    receive_buffer: int | None = None,
+    netns: NetworkNamespace = None,
+) -> User:
+    """Open a socket for messages between processes, for ``async with``.
+
+    ``port_id`` is what others send to; the kernel assigns one unless it is given.
+    ``groups`` are multicast groups to join, from 1 to 32.
+    ``timeout``, in seconds, is for the opening, and for each ``send()`` and ``receive()``.
+    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
+    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    Raises LocalProtocolError for nonsense, OSError (EADDRINUSE for a port ID that is taken),
+    NotSupported for a protocol that is none, FileNotFoundError and PermissionError for a namespace.
+    """
+    size = checked_size(receive_buffer, default_request_buffer())
+    return User(UserEnd(protocol, port_id, groups, timeout, size, netns))
+
+
+def _given(item: UserMessage | NetlinkError) -> UserMessage:
+    if isinstance(item, NetlinkError):
+        raise item
+    return item

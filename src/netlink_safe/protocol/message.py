@@ -1,0 +1,51 @@
+"""Messages between processes: what arrives, and what peers that know only netlink expect.
+
+May call ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from netlink_safe.errors import LocalProtocolError
+from netlink_safe.wire.header import build_message
+
+if TYPE_CHECKING:
+    from netlink_safe.wire.datagram import Credentials
+
+_TYPES = range(1 << 16)
+_WORDS = range(1 << 32)
+
+
+@attrs.frozen(slots=True)
+class UserMessage:
+    """One datagram of another process, as it was given.
+
+    ``port_id`` is the sender's, ``credentials`` are its pid, uid and gid by the kernel's word;
+    ``group`` is the multicast group that it was sent to, 0 for a message to this socket alone.
+    """
+
+    payload: bytes
+    port_id: int
+    group: int
+    credentials: Credentials | None
+
+
+def message(type: int, payload: bytes = b"", *, flags: int = 0, sequence: int = 0) -> bytes:  # noqa: A002  # the header's own word
+    """A datagram of one message with a netlink header, for peers that expect one.
+
+    ``type`` below 16 is netlink's own (``include/uapi/linux/netlink.h``: NLMSG_MIN_TYPE).
+    Raises LocalProtocolError for a number that does not fit its field.
+    """
+    for name, value, fits in (
+        ("type", type, _TYPES),
+        ("flags", flags, _TYPES),
+        ("sequence", sequence, _WORDS),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value not in fits:
+            raise LocalProtocolError(f"{name}={value!r} is no number from 0 to {fits[-1]}")
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise LocalProtocolError(f"payload={payload!r} is no bytes")
+    return build_message(type, flags, sequence, 0, bytes(payload))

@@ -1,0 +1,232 @@
+"""A socket for messages between processes, and sending without waiting in the kernel.
+
+A send to a full receiver sleeps in the kernel until the receiver reads, whatever locks its caller
+holds (``net/netlink/af_netlink.c``: netlink_attachskb); and the poll of a netlink socket looks at
+the sender's own buffer, so that "writable" says nothing (datagram_poll).  So nothing here ever
+sends without MSG_DONTWAIT, and who wants to wait does it between two sends, on a timer.
+
+May call ``transport``, ``protocol``, ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from netlink_safe.errors import (
+    ClosedError,
+    KernelError,
+    LocalProtocolError,
+    NetlinkTimeout,
+    NoSuchPeer,
+    OverrunError,
+    PeerQueueFull,
+    TruncatedError,
+)
+from netlink_safe.protocol.deadline import checked_timeout
+from netlink_safe.protocol.message import UserMessage
+from netlink_safe.protocol.statistics import UserStatistics
+from netlink_safe.transport.bursts import BurstBuffer
+from netlink_safe.transport.hearing import Hearing
+from netlink_safe.transport.listening import ListeningSocket
+from netlink_safe.transport.steps import call
+from netlink_safe.transport.terms import Wait
+from netlink_safe.transport.workers import offload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netlink_safe.protocol.deadline import Deadline
+    from netlink_safe.transport.namespace import NetworkNamespace
+    from netlink_safe.transport.terms import Steps
+    from netlink_safe.wire.datagram import Burst
+
+#: What the kernel keeps of a send buffer for itself (net/netlink/af_netlink.c: netlink_sendmsg).
+SPARE: Final = 32
+#: Room for one message, in bytes, and messages to a receive.
+ROOM: Final = 256 * 1024
+MOST: Final = 8
+#: Pauses between two sends to a full peer, in seconds: each twice the last, each shortened by up to
+#: a half at random, so that many senders do not come at once.
+FIRST_PAUSE: Final = 0.001
+LONGEST_PAUSE: Final = 0.05
+
+HEARTBEAT: Final = 30.0
+
+
+class UserSocket(ListeningSocket):
+    """A socket that sends, too."""
+
+    def __init__(
+        self, protocol: int, receive_buffer: int, groups: Iterable[int], port_id: int
+    ) -> None:
+        super().__init__(protocol, receive_buffer, groups, port_id, BurstBuffer(MOST, ROOM))
+        size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self.largest = size - SPARE
+
+    def send_nowait(self, payload: bytes, port_id: int) -> None:
+        """Send, or raise; see ``UserEnd``."""
+        self._send(payload, (port_id, 0), f"a message to port {port_id}")
+
+    def multicast_nowait(self, payload: bytes, group: int) -> None:
+        """Send to everybody in a group; whether there is anybody, nothing tells.
+
+        The kernel sends a copy to port 0, where on NETLINK_USERSOCK nobody is: ECONNREFUSED says
+        that, behind the multicast.
+        """
+        with contextlib.suppress(NoSuchPeer):
+            self._send(payload, (0, 1 << group - 1), f"a multicast to group {group}")
+
+    def _send(self, payload: bytes, address: tuple[int, int], what: str) -> None:
+        if len(payload) > self.largest:
+            raise LocalProtocolError(
+                f"{len(payload)} bytes are more than the {self.largest} that this socket can send "
+                "at once; send them in parts"
+            )
+        try:
+            self._socket.sendto(payload, socket.MSG_DONTWAIT, address)
+        except BlockingIOError:
+            raise PeerQueueFull(address[0]) from None
+        except ConnectionRefusedError:
+            raise NoSuchPeer(address[0]) from None
+        except OSError as error:
+            self.check_usable()
+            raise KernelError(error.errno or 0, what) from error
+
+
+class UserEnd(Hearing):
+    """One end of messages between processes."""
+
+    def __init__(
+        self,
+        protocol: int,
+        port_id: int | None,
+        groups: Iterable[int],
+        timeout: float,
+        receive_buffer: int,
+        netns: NetworkNamespace,
+    ) -> None:
+        super().__init__("messages from processes", netns, checked_timeout(timeout), None)
+        self._protocol = _checked_number("protocol", protocol, 0, 31)
+        self._port_id = 0 if port_id is None else _checked_number("port_id", port_id, 1, 2**32 - 1)
+        self._groups = [_checked_number("group", group, 1, 32) for group in groups]
+        self._receive_buffer = receive_buffer
+        self._drops_told = 0
+        self._sent = 0
+        self._refused = 0
+
+    def open(self) -> Steps[Any, None]:
+        """Open the socket.  Raises OSError (EADDRINUSE for a port ID that is taken)."""
+
+        def subscribe() -> None:
+            self._opened(
+                UserSocket(self._protocol, self._receive_buffer, self._groups, self._port_id)
+            )
+
+        terms = self._terms("the opening of a socket for messages")
+        yield from offload(call(partial(self._namespace.run, subscribe)), terms)
+
+    def follow(self) -> Steps[Any, None]:
+        """Yield messages, and errors for what was lost, which are to be raised in their turn."""
+        while True:
+            sock = self.check_open()
+            if bursts := sock.receive_many():
+                self._tally.datagrams += sum(len(burst.texts) for burst in bursts)
+                yield [item for burst in bursts for item in _messages(burst)]
+                continue
+            drops = sock.memory().drops
+            if drops != self._drops_told:
+                lost, self._drops_told = (drops - self._drops_told) % 2**32, drops
+                self._tally.overruns += 1
+                yield [OverrunError("multicasts were lost, the receive buffer overran", lost)]
+            else:
+                yield Wait(sock.fileno(), HEARTBEAT)
+
+    @property
+    def port_id(self) -> int:
+        """This end's own."""
+        return self.check_open().port_id
+
+    def send_nowait(self, payload: bytes, port_id: int) -> None:
+        """Send, or raise PeerQueueFull, NoSuchPeer or KernelError; never waits, takes no lock.
+
+        Raises LocalProtocolError for what can be no message.
+        """
+        sock = self._sending(payload)
+        _checked_number("port_id", port_id, 0, 2**32 - 1)
+        try:
+            sock.send_nowait(payload, port_id)
+        except PeerQueueFull:
+            self._refused += 1
+            raise
+        self._sent += 1
+
+    def multicast_nowait(self, payload: bytes, group: int) -> None:
+        """Send to everybody in a group, or raise KernelError; never waits, takes no lock."""
+        sock = self._sending(payload)
+        sock.multicast_nowait(payload, _checked_number("group", group, 1, 32))
+        self._sent += 1
+
+    def send(self, payload: bytes, port_id: int, deadline: Deadline) -> Steps[Any, None]:
+        """Send when there is room: try, and try again after a pause."""
+        pause = FIRST_PAUSE
+        attempts = 0
+        while True:
+            attempts += 1
+            left = deadline.remaining()
+            try:
+                return self.send_nowait(payload, port_id)
+            except PeerQueueFull:
+                if left <= 0:
+                    self._tally.timeouts += 1
+                    raise NetlinkTimeout(
+                        f"the fullness of the queue of port {port_id}",
+                        deadline.timeout,
+                        attempts=attempts,
+                    ) from None
+            yield Wait(None, min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311  # no secret
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def statistics(self) -> UserStatistics:
+        """What was counted so far; drops and what is queued are asked for now."""
+        drops, queued = self.look_at_memory()
+        sock = self._socket
+        return UserStatistics(
+            receive_buffer=0 if sock is None else sock.effective_receive_buffer,
+            requested_receive_buffer=self._receive_buffer,
+            queued=queued,
+            drops=drops,
+            datagrams=self._tally.datagrams,
+            overruns=self._tally.overruns,
+            sent=self._sent,
+            refused=self._refused,
+            timeouts=self._tally.timeouts,
+        )
+
+    def _sending(self, payload: bytes) -> UserSocket:
+        sock = self.check_open()
+        if not isinstance(sock, UserSocket):
+            raise ClosedError("this socket cannot send")
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            raise LocalProtocolError(f"payload={payload!r} is no bytes")
+        if not payload:
+            raise LocalProtocolError("an empty datagram cannot be sent over netlink")
+        return sock
+
+
+def _messages(burst: Burst) -> list[UserMessage | TruncatedError]:
+    sender, texts = burst
+    if sender.truncated:
+        told = f"a message of port {sender.port_id} was longer than the {ROOM} bytes that are read"
+        return [TruncatedError(told)]
+    group = sender.groups.bit_length()
+    return [UserMessage(text, sender.port_id, group, sender.credentials) for text in texts]
+
+
+def _checked_number(name: str, value: int, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise LocalProtocolError(f"{name}={value!r} is no number from {least} to {most}")
+    return value

@@ -1,0 +1,336 @@
+"""Messages between processes: sent or not, but never waited for in the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import kernel
+import netlink_safe as nls
+from netlink_safe import blocking
+from netlink_safe.wire.header import parse_message
+from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USERSOCK = 2
+NOBODY = 4242
+
+
+@pytest.fixture
+def sleeper() -> Iterator[socket.socket]:
+    """A peer that does not read, unless told to."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, USERSOCK) as sock:
+        sock.bind((0, 0))
+        yield sock
+
+
+def fill(user: Any, port_id: int) -> int:
+    """Send until the queue has no room for the smallest message; how many fitted."""
+    for number in range(10_000):
+        try:
+            user.send_nowait(b"x", port_id=port_id)
+        except nls.PeerQueueFull:
+            return number
+    raise AssertionError("it is never full")
+
+
+@on_every_surface
+async def test_a_message_arrives_as_it_was_given(surface: Surface) -> None:
+    """With the sender's port ID, and its credentials by the kernel's word."""
+    async with surface.open_user() as one, surface.open_user() as other:
+        one.send_nowait(b"alarm", port_id=other.port_id)
+        await one.send(b"again\0\xff", port_id=other.port_id)
+        first, second = await other.receive(), await other.receive()
+        assert (first.payload, second.payload) == (b"alarm", b"again\0\xff")
+        assert first.port_id == one.port_id
+        assert first.group == 0
+        assert first.credentials == (os.getpid(), os.geteuid(), os.getegid())
+        assert (one.statistics().sent, other.statistics().datagrams) == (2, 2)
+
+
+@on_every_surface
+async def test_a_port_may_be_chosen_and_is_then_taken(surface: Surface) -> None:
+    """EADDRINUSE is the kernel's own word, and stays an OSError."""
+    async with surface.open_user(port_id=NOBODY) as user:
+        assert user.port_id == NOBODY
+        with pytest.raises(OSError, match="in use"):
+            async with surface.open_user(port_id=NOBODY):
+                pass
+    async with surface.open_user(port_id=NOBODY):
+        pass
+
+
+@on_every_surface
+async def test_a_full_queue_is_an_error_at_once_and_nothing_is_sent(
+    surface: Surface, sleeper: socket.socket
+) -> None:
+    """What fitted is there, in order; the one that did not fit is not."""
+    async with surface.open_user() as user:
+        port_id = sleeper.getsockname()[0]
+        fitted = fill(user, port_id)
+        with taking_at_most(1), pytest.raises(nls.PeerQueueFull, match=f"port {port_id}") as full:
+            user.send_nowait(b"one more", port_id=port_id)
+        assert full.value.port_id == port_id
+        assert user.statistics().refused == 2
+        sleeper.recv(2000)
+        user.send_nowait(b"fits", port_id=port_id)
+        received = [sleeper.recv(2000) for _ in range(fitted)]
+        assert received[-1] == b"fits"
+        assert user.statistics().sent == fitted + 1
+
+
+@on_every_surface
+async def test_nobody_there_is_an_error_of_its_own(surface: Surface) -> None:
+    """To no port, to the kernel's, and to a peer that has gone."""
+    async with surface.open_user() as user:
+        async with surface.open_user() as gone:
+            port_id = gone.port_id
+        for nobody in (NOBODY, port_id, 0):
+            with pytest.raises(nls.NoSuchPeer, match=f"port ID {nobody} "):
+                user.send_nowait(b"x", port_id=nobody)
+            with pytest.raises(nls.NoSuchPeer):
+                await user.send(b"x", port_id=nobody)
+
+
+@on_every_surface
+async def test_send_waits_for_room_and_not_in_the_kernel(
+    surface: Surface, sleeper: socket.socket
+) -> None:
+    """The peer reads after a while, and the message is there; its attempts were few."""
+    async with surface.open_user() as user:
+        port_id = sleeper.getsockname()[0]
+        fitted = fill(user, port_id)
+        reading = threading.Timer(0.3, lambda: [sleeper.recv(2000) for _ in range(fitted)])
+        reading.start()
+        before = time.process_time()
+        await user.send(b"at last", port_id=port_id, timeout=10)
+        spent = time.process_time() - before
+        reading.join()
+        assert sleeper.recv(2000) == b"at last"
+        assert user.statistics().refused < 60
+        assert spent < 0.2
+
+
+@on_every_surface
+async def test_send_ends_at_its_deadline(surface: Surface, sleeper: socket.socket) -> None:
+    """The error says how often it was tried; nothing was sent, and the next send goes on."""
+    async with surface.open_user(timeout=0.1) as user:
+        port_id = sleeper.getsockname()[0]
+        fill(user, port_id)
+        with taking_at_most(3), pytest.raises(nls.NetlinkTimeout, match="fullness") as caught:
+            await user.send(b"never", port_id=port_id)
+        assert 2 < caught.value.attempts < 30
+        assert caught.value.timeout == 0.1
+        sleeper.recv(2000)
+        await user.send(b"now", port_id=port_id)
+
+
+@on_every_surface
+async def test_a_multicast_reaches_who_has_joined(surface: Surface) -> None:
+    """And nobody else; that nobody has joined is no error."""
+    async with (
+        surface.open_user(groups=[3, 32]) as joined,
+        surface.open_user(groups=[4]) as other,
+        surface.open_user() as sender,
+    ):
+        sender.multicast_nowait(b"to three", group=3)
+        sender.multicast_nowait(b"to the last", group=32)
+        sender.multicast_nowait(b"to nobody", group=9)
+        told = [await joined.receive(), await joined.receive()]
+        assert [(one.payload, one.group) for one in told] == [
+            (b"to three", 3),
+            (b"to the last", 32),
+        ]
+        assert told[0].port_id == sender.port_id
+        with pytest.raises(nls.NetlinkTimeout):
+            await other.receive(timeout=0.05)
+
+
+@on_every_surface
+async def test_lost_multicasts_are_told_behind_what_was_queued(surface: Surface) -> None:
+    """OverrunError counts them; the next receive goes on."""
+    async with (
+        surface.open_user(groups=[1], receive_buffer=32 * 1024) as slow,
+        surface.open_user() as sender,
+    ):
+        for _ in range(200):
+            sender.multicast_nowait(b"x" * 1000, group=1)
+        heard: list[nls.UserMessage] = []
+
+        async def hear() -> None:
+            while True:
+                heard.append(await slow.receive())
+
+        with pytest.raises(nls.OverrunError) as lost:
+            await hear()
+        assert len(heard) + lost.value.drops == 200
+        assert slow.statistics().drops == lost.value.drops
+        sender.multicast_nowait(b"after", group=1)
+        assert (await slow.receive()).payload == b"after"
+
+
+@on_every_surface
+async def test_what_is_too_long_to_be_read_is_an_error_in_its_place(
+    surface: Surface, sleeper: socket.socket
+) -> None:
+    """It is never taken for a shorter message; those before and behind it are there."""
+    with contextlib.suppress(PermissionError):
+        sleeper.setsockopt(socket.SOL_SOCKET, 32, 1 << 20)  # SO_SNDBUFFORCE
+    async with surface.open_user() as user:
+        sleeper.sendto(b"before", (user.port_id, 0))
+        try:
+            sleeper.sendto(b"x" * 300_000, (user.port_id, 0))
+        except OSError:
+            assert not kernel.may_force_buffers()
+            return  # only root of the machine may send as much at once
+        sleeper.sendto(b"behind", (user.port_id, 0))
+        assert (await user.receive()).payload == b"before"
+        with pytest.raises(nls.TruncatedError, match="longer than the 262144 bytes"):
+            await user.receive()
+        assert (await user.receive()).payload == b"behind"
+
+
+@on_every_surface
+async def test_what_can_be_no_message_is_refused_before_the_kernel_does(surface: Surface) -> None:
+    """Too large, empty, no bytes, no port, no group; the largest that fits is sent."""
+    async with surface.open_user() as user, surface.open_user() as peer:
+        largest = int(pathlib.Path("/proc/sys/net/core/wmem_default").read_text("ascii")) - 32
+        user.send_nowait(b"x" * largest, port_id=peer.port_id)
+        assert len((await peer.receive()).payload) == largest
+        for payload, message in (
+            (b"x" * (largest + 1), "send them in parts"),
+            (b"", "empty"),
+            ("text", "no bytes"),
+            (None, "no bytes"),
+        ):
+            with pytest.raises(nls.LocalProtocolError, match=message):
+                user.send_nowait(payload, port_id=peer.port_id)
+            with pytest.raises(nls.LocalProtocolError, match=message):
+                await user.send(payload, port_id=peer.port_id)
+            with pytest.raises(nls.LocalProtocolError, match=message):
+                user.multicast_nowait(payload, group=1)
+        for port_id in (-1, 1 << 32, None, "1", True):
+            with pytest.raises(nls.LocalProtocolError, match="port_id="):
+                user.send_nowait(b"x", port_id=port_id)
+        for group in (0, 33, None):
+            with pytest.raises(nls.LocalProtocolError, match="group="):
+                user.multicast_nowait(b"x", group=group)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"protocol": -1}, {"protocol": 32}, {"port_id": 0}, {"port_id": 1 << 32}, {"groups": [33]}],
+)
+def test_nonsense_is_refused_at_once(options: dict[str, Any]) -> None:
+    """On both surfaces, before a socket is opened."""
+    for opening in (nls.open_user, blocking.open_user):
+        with pytest.raises(nls.LocalProtocolError):
+            opening(**options)
+
+
+@on_every_surface
+async def test_a_closed_end_sends_and_hears_nothing(surface: Surface) -> None:
+    """Every verb says so."""
+    async with surface.open_user() as user:
+        port_id = user.port_id
+    with pytest.raises(nls.ClosedError):
+        user.send_nowait(b"x", port_id=port_id)
+    with pytest.raises(nls.ClosedError):
+        user.multicast_nowait(b"x", group=1)
+    with pytest.raises(nls.ClosedError):
+        await user.send(b"x", port_id=port_id)
+    with pytest.raises(nls.ClosedError):
+        await user.receive()
+
+
+def test_a_message_with_a_header_is_what_peers_in_c_expect() -> None:
+    """Its length, type, flags and sequence stand where netlink has them."""
+    data = nls.message(17, b"abc", flags=5, sequence=99)
+    parsed = parse_message(data, 0)
+    assert (parsed.type, parsed.flags, parsed.sequence) == (17, 5, 99)
+    assert struct.unpack_from("=IHHII", data) == (19, 17, 5, 99, 0)
+    assert data[16:19] == b"abc"
+    for kind, flags, sequence in ((1 << 16, 0, 0), (1, -1, 0), (1, 0, 1 << 32), (True, 0, 0)):
+        with pytest.raises(nls.LocalProtocolError):
+            nls.message(kind, flags=flags, sequence=sequence)
+    with pytest.raises(nls.LocalProtocolError):
+        nls.message(16, "text")  # type: ignore[arg-type]
+
+
+def test_a_signal_handler_may_send_while_its_thread_sends() -> None:
+    """There is no lock that the interrupted send could hold."""
+    handled = []
+    with blocking.open_user() as user, blocking.open_user() as peer:
+
+        def handler(*_: object) -> None:
+            with contextlib.suppress(nls.PeerQueueFull):
+                user.send_nowait(b"from the handler", port_id=peer.port_id)
+                handled.append(1)
+
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        heard = sent = 0
+        try:
+            while len(handled) < 50:
+                user.send_nowait(b"x", port_id=peer.port_id)
+                sent += 1
+                peer.receive()
+                heard += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        while heard < sent + len(handled):
+            peer.receive()
+            heard += 1
+        with pytest.raises(nls.NetlinkTimeout):
+            peer.receive(timeout=0.01)
+
+
+def test_a_fork_may_not_send_for_its_parent() -> None:
+    """The child has a port ID of its own to open."""
+    with blocking.open_user() as user:
+        told = kernel.in_child(lambda: user.send_nowait(b"x", port_id=user._end._port_id or 1))
+        assert told.startswith("LocalProtocolError: this netlink socket was opened before a fork")
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_cancelled_send_has_sent_nothing(surface: Surface, sleeper: socket.socket) -> None:
+    """It was waiting between two attempts; the queue is as it was."""
+    async with surface.open_user() as user:
+        port_id = sleeper.getsockname()[0]
+        fitted = fill(user, port_id)
+        with anyio.move_on_after(0.05) as scope:
+            await user.send(b"cancelled", port_id=port_id)
+        assert scope.cancelled_caught
+        received = [sleeper.recv(2000) for _ in range(fitted)]
+        assert b"cancelled" not in received
+        with pytest.raises(BlockingIOError):
+            sleeper.recv(2000, socket.MSG_DONTWAIT)
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_closing_ends_a_send_that_waits(surface: Surface, sleeper: socket.socket) -> None:
+    """With ClosedError, in the task that waits."""
+    async with surface.open_user() as user, anyio.create_task_group() as tasks:
+        fill(user, sleeper.getsockname()[0])
+
+        async def send() -> None:
+            with pytest.raises(nls.ClosedError):
+                await user.send(b"x", port_id=sleeper.getsockname()[0])
+
+        tasks.start_soon(send)
+        while not user._waiter._scopes:
+            await anyio.lowlevel.checkpoint()
+        await user.aclose()
