@@ -203,3 +203,9 @@ def descriptors() -> set[tuple[int, str]]:
 def threads() -> int:
     """How many threads this process has."""
     return len(os.listdir("/proc/self/task"))
+
+
+def wmem_default() -> int:
+    """What a socket's send buffer is, in bytes, unless it says otherwise."""
+    with open("/proc/sys/net/core/wmem_default", encoding="ascii") as file:
+        return int(file.read())

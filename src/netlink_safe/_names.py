@@ -17,6 +17,7 @@ _HOMES: Final = {
         "InconsistentError",
         "KernelError",
         "LocalProtocolError",
+        "LockHeldError",
         "NetlinkError",
         "NetlinkTimeout",
         "NoSuchPeer",
@@ -34,6 +35,7 @@ _HOMES: Final = {
     "families.uevent_match": ("UeventMatch",),
     "protocol.message": ("UserMessage", "message"),
     "protocol.notices": ("Overrun", "Resynced"),
+    "transport.locks": ("LockHeldWarning", "no_waiting", "watch_lock"),
     "protocol.statistics": ("SocketStatistics", "UeventStatistics", "UserStatistics"),
 }
 

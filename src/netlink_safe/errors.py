@@ -35,6 +35,25 @@ class LocalProtocolError(NetlinkError):
     """You asked for something illegal; nothing was sent."""
 
 
+class LockHeldError(LocalProtocolError):
+    """A verb that may wait was called while a watched lock was held.
+
+    ``verb`` is what was called, ``lock`` the lock's name, ``where`` the line that took it.
+    """
+
+    def __init__(self, verb: str, lock: str, where: str) -> None:
+        super().__init__(verb, lock, where)
+        self.verb = verb
+        self.lock = lock
+        self.where = where
+
+    def __str__(self) -> str:
+        return (
+            f"{self.verb} may wait, and {self.lock} is held, taken at {self.where}: release it "
+            "first, or call what never waits (send_nowait, multicast_nowait)"
+        )
+
+
 class RemoteProtocolError(NetlinkError):
     """The bytes that arrived broke the rules of netlink."""
 

@@ -17,6 +17,7 @@ from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Wai
 from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps
+from netlink_safe.transport.locks import check_async_wait, waits
 from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import needs_worker, offload
 
@@ -49,6 +50,7 @@ class Dump(Generic[Row]):
     def __aiter__(self) -> Self:
         return self
 
+    @waits
     async def __anext__(self) -> Row:
         while True:
             for row in self._rows:
@@ -74,6 +76,7 @@ class Dump(Generic[Row]):
             self._operation.close()
 
     async def _next_batch(self) -> list[Row]:
+        check_async_wait()
         if self._advancing:
             raise AsyncBusyError
         self._advancing = True
@@ -127,6 +130,7 @@ class RequestSocket:
         self._timeout = timeout
         self._waiter = Waiter()
 
+    @waits
     async def __aenter__(self) -> Self:
         """Open the first kernel socket, so that what is wrong comes out now."""
         terms = self._terms(None)
@@ -174,6 +178,7 @@ class RequestSocket:
         operation = steps.ask(self._pool, opening.listed(requests), terms)
         return Dump(offload(operation, terms), terms, self._waiter)
 
+    @waits
     async def request(
         self, request: Request[Row], *, timeout: opening.Timeout | None = None
     ) -> Row:
@@ -182,6 +187,7 @@ class RequestSocket:
             rows = [row async for row in dump]
         return opening.only_row(rows, request)
 
+    @waits
     async def fold(
         self,
         requests: opening.Requests[Any],
@@ -199,6 +205,7 @@ class RequestSocket:
         operation = steps.fold(self._pool, opening.listed(requests), terms, new_fold)
         return await result(offload(operation, terms), self._waiter)
 
+    @waits
     async def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
         """Files of /proc/net as this object's network namespace has them."""
         terms = self._terms(timeout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Waiter, result
 from netlink_safe.errors import ClosedError
+from netlink_safe.transport.locks import check_async_wait, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Stream(Generic[Item]):
         self._turn = Turn()
         self._advancing = False
 
+    @waits
     async def __aenter__(self) -> Self:
         """Subscribe, and look at sysfs, so that what is wrong comes out now."""
         try:
@@ -49,17 +51,20 @@ class Stream(Generic[Item]):
     def __aiter__(self) -> Self:
         return self
 
+    @waits
     async def __anext__(self) -> Item:
         for item in self._items:
             return item
         return await self._next(None)
 
+    @waits
     async def receive(self, timeout: float | None = None) -> Item:
         """The next item, within ``timeout`` seconds, by default those given at the opening.
 
         Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
         ClosedError.
         """
+        check_async_wait()
         for item in self._items:
             return item
         return await self._next(self._hearing.timeout if timeout is None else timeout)
@@ -72,6 +77,7 @@ class Stream(Generic[Item]):
         self._tidy_up()
 
     async def _next(self, timeout: float | None) -> Item:
+        check_async_wait()
         if self._advancing:
             raise AsyncBusyError
         self._advancing = True

@@ -13,6 +13,7 @@ from netlink_safe.errors import NetlinkError
 from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
+from netlink_safe.transport.locks import waits
 from netlink_safe.transport.messaging import UserEnd
 from netlink_safe.wire.constants import NETLINK_USERSOCK
 
@@ -52,6 +53,7 @@ class User(Stream[UserMessage]):
         """
         self._end.multicast_nowait(payload, group)
 
+    @waits
     async def send(self, payload: bytes, *, port_id: int, timeout: float | None = None) -> None:
         """Send when there is room, trying again after pauses, within ``timeout`` seconds.
 
@@ -62,6 +64,7 @@ class User(Stream[UserMessage]):
         deadline = Deadline(self._end.timeout if timeout is None else timeout)
         await result(self._end.send(payload, port_id, deadline), self._waiter)
 
+    @waits
     async def receive(self, timeout: float | None = None) -> UserMessage:
         """The next message, within ``timeout`` seconds, by default those given at the opening.
 
@@ -70,6 +73,7 @@ class User(Stream[UserMessage]):
         """
         return _given(await super().receive(timeout))
 
+    @waits
     async def __anext__(self) -> UserMessage:
         return _given(await super().__anext__())
 

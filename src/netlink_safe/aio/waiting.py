@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from netlink_safe.errors import BusyError, ClosedError
+from netlink_safe.transport.locks import check_async_wait
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ async def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
     """What an operation returns, waiting where it says so."""
     turn = Turn()
     try:
+        check_async_wait()
         while True:
             step = next(steps)
             if isinstance(step, Wait):

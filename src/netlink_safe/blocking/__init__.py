@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netlink_safe.errors import InconsistentError as InconsistentError
     from netlink_safe.errors import KernelError as KernelError
     from netlink_safe.errors import LocalProtocolError as LocalProtocolError
+    from netlink_safe.errors import LockHeldError as LockHeldError
     from netlink_safe.errors import NetlinkError as NetlinkError
     from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
     from netlink_safe.errors import NoSuchPeer as NoSuchPeer
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
     from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
     from netlink_safe.protocol.statistics import UserStatistics as UserStatistics
+    from netlink_safe.transport.locks import LockHeldWarning as LockHeldWarning
+    from netlink_safe.transport.locks import no_waiting as no_waiting
+    from netlink_safe.transport.locks import watch_lock as watch_lock
 
 _HOME_OF = {
     **HOME_OF,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from netlink_safe.blocking.waiting import Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps, workers
+from netlink_safe.transport.locks import check_blocking_wait, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -34,16 +34,25 @@ class Dump(Generic[Row]):
 
     def __init__(self, operation: Steps[Row, None], terms: Terms, waiter: Waiter) -> None:
         self._batches = _Batches(operation, terms, waiter)
-        # Not a generator of this object's own, which would hold the object that holds it.
-        self._rows: Iterator[Row] = chain.from_iterable(self._batches)
+        self._rows: Iterator[Row] = iter(())
 
     def __iter__(self) -> Iterator[Row]:
-        self._batches.check_not_given_up()
-        return self._rows
+        # Not the rows chained: whatever is raised while there are none would end the chain.
+        while True:
+            rows = self._rows
+            yield from rows
+            if rows is self._rows:
+                try:
+                    self._rows = iter(next(self._batches))
+                except StopIteration:
+                    return
 
+    @waits
     def __next__(self) -> Row:
-        self._batches.check_not_given_up()
-        return next(self._rows)
+        while True:
+            for row in self._rows:
+                return row
+            self._rows = iter(next(self._batches))
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +84,7 @@ class _Batches(Generic[Row]):
         return self
 
     def __next__(self) -> list[Row]:
+        check_blocking_wait()
         if not self._advancing.acquire(blocking=False):
             raise BusyError("iterated by another thread; give each thread a dump of its own")
         self._terms.deadline.resume()
@@ -117,6 +127,7 @@ class RequestSocket:
     same ``Deadline`` share it.
     """
 
+    @waits
     def __init__(self, pool: SocketPool, timeout: float) -> None:
         self._pool = pool
         self._timeout = timeout
@@ -167,12 +178,14 @@ class RequestSocket:
         operation = self._carried(steps.ask(self._pool, listed, terms), listed, terms)
         return Dump(operation, terms, self._waiter)
 
+    @waits
     def request(self, request: Request[Row], *, timeout: opening.Timeout | None = None) -> Row:
         """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
         with self.dump(request, timeout=timeout) as dump:
             rows = list(dump)
         return opening.only_row(rows, request)
 
+    @waits
     def fold(
         self,
         requests: opening.Requests[Any],
@@ -189,6 +202,7 @@ class RequestSocket:
         listed = opening.listed(requests)
         return self._result(steps.fold(self._pool, listed, terms, new_fold), listed, terms)
 
+    @waits
     def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
         """Files of /proc/net as this object's network namespace has them."""
         terms = self._terms(timeout)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from netlink_safe.blocking.waiting import Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
+from netlink_safe.transport.locks import check_blocking_wait, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Stream(Generic[Item]):
     ``idle_timeout`` ends it.  One thread at a time takes items; ``close()`` may come from any.
     """
 
+    @waits
     def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing
         self._steps = hearing.follow()
@@ -48,17 +50,20 @@ class Stream(Generic[Item]):
     def __iter__(self) -> Self:
         return self
 
+    @waits
     def __next__(self) -> Item:
         for item in self._items:
             return item
         return self._next(None)
 
+    @waits
     def receive(self, timeout: float | None = None) -> Item:
         """The next item, within ``timeout`` seconds, by default those given at the opening.
 
         Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
         ClosedError.
         """
+        check_blocking_wait()
         for item in self._items:
             return item
         return self._next(self._hearing.timeout if timeout is None else timeout)
@@ -72,6 +77,7 @@ class Stream(Generic[Item]):
         self._tidy_up()
 
     def _next(self, timeout: float | None) -> Item:
+        check_blocking_wait()
         if not self._advancing.acquire(blocking=False):
             raise BusyError("iterated by another thread; one at a time takes items")
         try:

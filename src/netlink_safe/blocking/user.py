@@ -14,6 +14,7 @@ from netlink_safe.errors import NetlinkError
 from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
+from netlink_safe.transport.locks import waits
 from netlink_safe.transport.messaging import UserEnd
 from netlink_safe.wire.constants import NETLINK_USERSOCK
 
@@ -53,6 +54,7 @@ class User(Stream[UserMessage]):
         """
         self._end.multicast_nowait(payload, group)
 
+    @waits
     def send(self, payload: bytes, *, port_id: int, timeout: float | None = None) -> None:
         """Send when there is room, trying again after pauses, within ``timeout`` seconds.
 
@@ -63,6 +65,7 @@ class User(Stream[UserMessage]):
         deadline = Deadline(self._end.timeout if timeout is None else timeout)
         result(self._end.send(payload, port_id, deadline), self._waiter)
 
+    @waits
     def receive(self, timeout: float | None = None) -> UserMessage:
         """The next message, within ``timeout`` seconds, by default those given at the opening.
 
@@ -71,6 +74,7 @@ class User(Stream[UserMessage]):
         """
         return _given(super().receive(timeout))
 
+    @waits
     def __next__(self) -> UserMessage:
         return _given(super().__next__())
 

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from netlink_safe.errors import ClosedError
+from netlink_safe.transport.locks import check_blocking_wait
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Waiter:
 def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
     """What an operation returns, waiting where it says so."""
     try:
+        check_blocking_wait()
         while True:
             step = next(steps)
             if isinstance(step, Wait):

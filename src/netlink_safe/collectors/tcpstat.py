@@ -25,6 +25,7 @@ from netlink_safe.errors import LocalProtocolError, RemoteProtocolError
 from netlink_safe.families.inet_diag import AddressFamily, TcpState
 from netlink_safe.families.tcp import EVERYDAY, checked_families, tcp_sockets
 from netlink_safe.protocol.deadline import Deadline
+from netlink_safe.transport.locks import waits
 from netlink_safe.transport.namespace import label
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ COUNTED: Final = frozenset({TcpState.ESTABLISHED, TcpState.TIME_WAIT})
 FILES: Final = ("snmp", "sockstat", "sockstat6")
 
 
+@waits
 async def collect(
     timeout: float = 5.0,
     method: Method = "dump",
@@ -76,6 +78,7 @@ async def collect(
     return TcpStats(where, taken_at, deadline.spent(), method, socket, **counted)
 
 
+@waits
 def collect_blocking(
     timeout: float = 5.0,
     method: Method = "dump",

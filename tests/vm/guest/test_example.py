@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import subprocess
@@ -14,28 +15,42 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "usb_hotplug.py"
 TOLD_WITHIN = 60.0
 
 
-def next_line(process: subprocess.Popen[str]) -> str:
-    """What it prints next, within a bound."""
-    assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], TOLD_WITHIN)
-    assert readable, "it says nothing"
-    return process.stdout.readline()
+class Printed:
+    """What a program prints, line by line, each within a bound."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._received = b""
+
+    def next(self) -> str:
+        """The next line."""
+        while b"\n" not in self._received:
+            assert select.select([self._descriptor], [], [], TOLD_WITHIN)[0], "it says nothing"
+            data = os.read(self._descriptor, 4096)
+            assert data, "it has ended"
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
 
 
 def test_the_example_tells_of_a_stick_by_vendor_product_and_serial(bus: Bus) -> None:
     """What was there at its start, what is pulled out, and what is plugged in again."""
     bus.plug(STICK)
-    with subprocess.Popen([sys.executable, str(EXAMPLE)], stdout=subprocess.PIPE, text=True) as it:
-        lines = [next_line(it)]
-        while not lines[-1].startswith("+ 46f4:0001"):  # the root hubs are USB devices as well
-            lines.append(next_line(it))
-        serial = lines[-1].split(" ", 2)[2].strip()
-        bus.unplug()
-        removed = next_line(it)
-        bus.plug(STICK)
-        again = next_line(it)
-        it.send_signal(signal.SIGINT)
-        assert it.wait(TOLD_WITHIN) == 0
-    assert serial
-    assert removed.split() == ["-", "46f4:0001", *serial.split()]
-    assert again.split() == ["+", "46f4:0001", *serial.split()]
+    with subprocess.Popen([sys.executable, str(EXAMPLE)], stdout=subprocess.PIPE) as it:
+        try:
+            assert it.stdout is not None
+            printed = Printed(it.stdout.fileno())
+            there = printed.next()
+            while not there.startswith("+ 46f4:0001"):  # the root hubs are USB devices as well
+                there = printed.next()
+            bus.unplug()
+            removed = printed.next()
+            bus.plug(STICK)
+            again = printed.next()
+            it.send_signal(signal.SIGINT)
+            assert it.wait(TOLD_WITHIN) == 0
+        finally:
+            it.kill()
+    serial = there.removeprefix("+ 46f4:0001 ")
+    assert serial.startswith("'")
+    assert (removed, again) == (f"- 46f4:0001 {serial}", f"+ 46f4:0001 {serial}")

@@ -1,0 +1,434 @@
+"""Watched locks: no wait of the library begins under one without being told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import trio
+
+import netlink_safe as nls
+import netlink_safe.aio.requests
+import netlink_safe.aio.streams
+import netlink_safe.aio.user
+import netlink_safe.blocking.requests
+import netlink_safe.blocking.streams
+import netlink_safe.blocking.user
+from netlink_safe.collectors import tcpstat
+from netlink_safe.collectors.tcp_fold import StateFold
+from netlink_safe.transport import locks
+from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces
+from test_imports import loaded_by
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_held_at_the_end() -> Iterator[None]:
+    """Whatever a test took, it has released."""
+    yield
+    assert locks.held == {}
+
+
+class Opened:
+    """One object of each kind, on one surface; each verb by its name."""
+
+    def __init__(self, surface: Surface, diag: Any, events: Any, user: Any) -> None:
+        self._surface = surface
+        self.verbs: dict[str, Callable[[], Awaitable[object]]] = {
+            "dump": self._dump_of(diag),
+            "request": lambda: diag.request(LISTENERS[0], timeout=1),
+            "fold": lambda: diag.fold(LISTENERS, StateFold),
+            "read_proc_net": lambda: diag.read_proc_net("snmp"),
+            "open_sock_diag": lambda: self._entered(surface.open_sock_diag),
+            "open_uevents": lambda: self._entered(surface.open_uevents),
+            "open_user": lambda: self._entered(surface.open_user),
+            "collect": surface.collect,
+            "uevents.receive": lambda: events.receive(timeout=1),
+            "uevents.next": lambda: events.__aiter__().__anext__(),
+            "user.receive": lambda: user.receive(timeout=1),
+            "user.send": lambda: user.send(b"x", port_id=user.port_id),
+        }
+        self.diag, self.events, self.user = diag, events, user
+
+    @staticmethod
+    def _dump_of(diag: Any) -> Callable[[], Awaitable[object]]:
+        async def dump() -> None:
+            async for _ in diag.dump(LISTENERS):
+                pass
+
+        return dump
+
+    @staticmethod
+    async def _entered(opening: Callable[[], Any]) -> None:
+        async with opening():
+            pass
+
+
+@contextlib.asynccontextmanager
+async def opened(surface: Surface) -> Any:
+    async with (
+        surface.open_sock_diag() as diag,
+        surface.open_uevents(subsystem="nothing") as events,
+        surface.open_user() as user,
+    ):
+        yield Opened(surface, diag, events, user)
+
+
+async def refused(verb: Callable[[], Awaitable[object]], name: str) -> nls.LockHeldError:
+    with pytest.raises(nls.LockHeldError, match="release it first") as caught:
+        await verb()
+    assert caught.value.lock == name
+    assert __file__ in caught.value.where
+    return caught.value
+
+
+@on_every_surface
+async def test_every_verb_that_may_wait_raises_under_a_lock_of_threading(surface: Surface) -> None:
+    """And works once the lock is released; the objects are as they were."""
+    for lock in (threading.Lock(), threading.RLock()):
+        watched = nls.watch_lock(lock, name="the table")
+        async with opened(surface) as it:
+            for verb in it.verbs.values():
+                with watched:
+                    error = await refused(verb, "the table")
+                assert error.verb
+            for name in ("dump", "fold", "read_proc_net", "collect", "user.send", "user.receive"):
+                await it.verbs[name]()
+
+
+def lock_of(surface: Surface) -> Any:
+    """The lock of the event loop that a surface runs on."""
+    return trio.Lock() if surface.backend == "trio" else asyncio.Lock()
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_every_verb_raises_under_a_lock_of_the_event_loop(surface: Surface) -> None:
+    """Taken by this task, by ``async with`` or by acquire()."""
+    for lock in (lock_of(surface), anyio.Lock()):
+        watched = nls.watch_lock(lock, name="the table")
+        async with opened(surface) as it:
+            for verb in it.verbs.values():
+                async with watched:
+                    await refused(verb, "the table")
+                await watched.acquire()
+                try:
+                    await refused(verb, "the table")
+                finally:
+                    watched.release()
+
+
+@on_every_surface
+async def test_what_never_waits_is_allowed_under_any_lock(surface: Surface) -> None:
+    """Sending now, looking at statistics, closing."""
+    watched = nls.watch_lock(threading.Lock(), name="the table")
+    async with opened(surface) as it:
+        with watched:
+            it.user.send_nowait(b"x", port_id=it.user.port_id)
+            it.user.multicast_nowait(b"x", group=1)
+            for one in (it.diag, it.events, it.user):
+                one.statistics()
+                await one.aclose()
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_lock_that_another_task_holds_is_its_own_affair(surface: Surface) -> None:
+    """Of threading or of the loop: a task is asked for what it took itself."""
+    for lock in (threading.Lock(), lock_of(surface), anyio.Lock()):
+        watched = nls.watch_lock(lock, name="another's")
+        taken, done = anyio.Event(), anyio.Event()
+
+        async def hold(
+            watched: Any = watched, taken: anyio.Event = taken, done: anyio.Event = done
+        ) -> None:
+            if hasattr(watched, "__aenter__"):
+                await watched.acquire()
+            else:
+                watched.acquire()
+            taken.set()
+            await done.wait()
+            watched.release()
+
+        async with opened(surface) as it, anyio.create_task_group() as tasks:
+            tasks.start_soon(hold)
+            await taken.wait()
+            for name in ("dump", "fold", "collect", "user.send", "user.receive"):
+                await it.verbs[name]()
+            done.set()
+
+
+@on_every_surface
+async def test_a_lock_that_another_thread_holds_is_its_own_affair(surface: Surface) -> None:
+    """The third story needs one thread that waits under the lock; this is not it."""
+    watched = nls.watch_lock(threading.Lock(), name="another's")
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with watched:
+            taken.set()
+            assert done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(30)
+    try:
+        async with opened(surface) as it:
+            for name in ("dump", "fold", "collect", "user.send", "user.receive"):
+                await it.verbs[name]()
+    finally:
+        done.set()
+        thread.join()
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_child_tasks_do_not_inherit(surface: Surface) -> None:
+    """The parent waits for them under its lock, which is the parent's affair."""
+    watched = nls.watch_lock(threading.Lock(), name="the parent's")
+    async with opened(surface) as it:
+        with watched:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(it.verbs["collect"])
+            await refused(it.verbs["collect"], "the parent's")
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_blocking_wait_asks_for_the_whole_thread(surface: Surface) -> None:
+    """Whichever task took the lock: none of them runs while their thread waits."""
+    watched = nls.watch_lock(lock_of(surface), name="a task's")
+    taken, done = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
+        async with watched:
+            taken.set()
+            await done.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hold)
+        await taken.wait()
+        with pytest.raises(nls.LockHeldError, match="a task's is held"):
+            tcpstat.collect_blocking()
+        done.set()
+
+
+def test_a_lock_taken_outside_any_task_is_held_by_all_of_its_thread() -> None:
+    """What was taken before the loop began is released after it has ended."""
+    watched = nls.watch_lock(threading.Lock(), name="the program's")
+    for backend in ("trio", "asyncio"):
+        with watched, pytest.raises(nls.LockHeldError, match="the program's"):
+            anyio.run(tcpstat.collect, backend=backend)
+        anyio.run(tcpstat.collect, backend=backend)
+
+
+def test_an_rlock_counts() -> None:
+    """It is held until the outermost release."""
+    watched = nls.watch_lock(threading.RLock(), name="counted")
+    with watched:
+        with watched:
+            pass
+        with pytest.raises(nls.LockHeldError):
+            tcpstat.collect_blocking()
+    tcpstat.collect_blocking()
+
+
+def test_a_release_elsewhere_clears_it() -> None:
+    """A lock of threading may be released by another thread than took it."""
+    watched = nls.watch_lock(threading.Lock(), name="handed over")
+    watched.acquire()
+    thread = threading.Thread(target=watched.release)
+    thread.start()
+    thread.join()
+    tcpstat.collect_blocking()
+    assert not watched.locked()
+
+
+def test_a_lock_that_was_not_taken_is_not_held() -> None:
+    """Neither by an acquire that failed, nor by a release that was nobody's."""
+    watched = nls.watch_lock(threading.Lock(), name="busy")
+    with watched:
+        assert not watched.acquire(blocking=False)
+        assert not watched.acquire(timeout=0.01)
+        assert len(locks.held) == 1
+    with pytest.raises(RuntimeError):
+        watched.release()
+    tcpstat.collect_blocking()
+
+
+@pytest.mark.parametrize("kind", [threading.Lock, threading.RLock])
+def test_a_condition_of_threading_takes_the_wrapper(kind: Callable[[], Any]) -> None:
+    """While it waits the lock is not held; once notified it is again."""
+    condition = threading.Condition(nls.watch_lock(kind(), name="its lock"))
+    woken: list[str] = []
+
+    def wait() -> None:
+        with condition:
+            assert condition.wait(30)
+            with pytest.raises(nls.LockHeldError, match="its lock"):
+                tcpstat.collect_blocking()
+            woken.append("once")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not condition._waiters:  # type: ignore[attr-defined]
+        pass
+    with condition:
+        with pytest.raises(nls.LockHeldError):
+            tcpstat.collect_blocking()
+        condition.notify()
+    thread.join(30)
+    assert woken == ["once"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "new"),
+    [
+        ("trio", lambda: nls.watch_lock(trio.Condition(), name="its lock")),
+        ("trio", lambda: anyio.Condition(nls.watch_lock(anyio.Lock(), name="its lock"))),
+        ("trio", lambda: nls.watch_lock(anyio.Condition(), name="its lock")),
+        ("asyncio", lambda: anyio.Condition(nls.watch_lock(anyio.Lock(), name="its lock"))),
+        ("asyncio", lambda: asyncio.Condition(nls.watch_lock(asyncio.Lock(), name="its lock"))),
+    ],
+)
+def test_conditions_of_the_event_loops(backend: str, new: Callable[[], Any]) -> None:
+    """They take the wrapper, or are wrapped themselves."""
+
+    async def main() -> None:
+        condition = new()
+        waiting, woken = anyio.Event(), anyio.Event()
+
+        async def wait() -> None:
+            async with condition:
+                waiting.set()
+                await condition.wait()
+                with pytest.raises(nls.LockHeldError, match="its lock"):
+                    await tcpstat.collect()
+                woken.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await waiting.wait()
+            await tcpstat.collect()
+            async with condition:
+                with pytest.raises(nls.LockHeldError, match="its lock"):
+                    await tcpstat.collect()
+                condition.notify()
+            await woken.wait()
+        await tcpstat.collect()
+
+    anyio.run(main, backend=backend)
+
+
+@on_every_surface
+async def test_no_waiting_says_the_same_of_any_stretch(surface: Surface) -> None:
+    """Of this thread, and within a task of this task."""
+    async with opened(surface) as it:
+        with nls.no_waiting():
+            error = await refused(it.verbs["collect"], "no_waiting()")
+            with nls.no_waiting():
+                pass
+            await refused(it.verbs["collect"], "no_waiting()")
+        assert "test_no_waiting_says_the_same" in error.where
+        await it.verbs["collect"]()
+
+
+def test_the_environment_says_whether_to_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise unless it says warn, or off; anything else is a mistake."""
+    with nls.no_waiting():
+        monkeypatch.setenv("NETLINK_SAFE_LOCKS", "warn")
+        with pytest.warns(nls.LockHeldWarning, match="no_waiting"):
+            tcpstat.collect_blocking()
+        monkeypatch.setenv("NETLINK_SAFE_LOCKS", "off")
+        tcpstat.collect_blocking()
+        monkeypatch.setenv("NETLINK_SAFE_LOCKS", "maybe")
+        with pytest.raises(nls.LocalProtocolError, match="none of raise, warn, off"):
+            tcpstat.collect_blocking()
+
+
+def test_the_error_names_verb_lock_and_line() -> None:
+    """What was called, what is held, and where it was taken."""
+    watched = nls.watch_lock(threading.Lock())
+    with watched, pytest.raises(nls.LockHeldError) as caught:
+        tcpstat.collect_blocking()
+    error = caught.value
+    assert error.verb == "collect_blocking"
+    assert error.lock.startswith("lock made at ")
+    assert __file__ in error.lock
+    assert "test_the_error_names_verb_lock_and_line" in error.where
+    assert str(error).startswith("collect_blocking may wait, and lock made at")
+
+
+@pytest.mark.parametrize("thing", [None, 5, threading.Event(), object(), trio.Event])
+def test_what_is_no_lock_cannot_be_watched(thing: object) -> None:
+    """It is said at once."""
+    with pytest.raises(nls.LocalProtocolError, match="no lock that can be watched"):
+        nls.watch_lock(thing)
+
+
+def test_a_watched_lock_is_used_as_before() -> None:
+    """What it has beside acquire and release is there as well."""
+    watched = nls.watch_lock(trio.Lock(), name="a lock")
+    assert not watched.locked()
+    assert watched.statistics().tasks_waiting == 0
+    assert repr(watched).startswith("<watched a lock: ")
+
+    async def main() -> None:
+        watched.acquire_nowait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(another)
+        watched.release()
+
+    async def another() -> None:
+        with pytest.raises(trio.WouldBlock):
+            watched.acquire_nowait()
+        assert len(locks.held) == 1
+
+    trio.run(main)
+
+
+def test_every_verb_that_may_wait_is_in_the_registry() -> None:
+    """A coroutine of the async surface waits, unless it closes; the blocking twin has its name."""
+    here = "netlink_safe."
+    registered = {name.removeprefix(here) for name in locks.WAITING_VERBS}
+    for room in (
+        netlink_safe.aio.requests,
+        netlink_safe.aio.streams,
+        netlink_safe.aio.user,
+        netlink_safe.aio.sock_diag,
+        netlink_safe.aio.uevents,
+    ):
+        for kind in vars(room).values():
+            if not inspect.isclass(kind) or kind.__module__ != room.__name__:
+                continue
+            for name, verb in vars(kind).items():
+                public = not name.startswith("_") or name in {"__aenter__", "__anext__"}
+                if not (inspect.iscoroutinefunction(verb) and public) or name == "aclose":
+                    continue
+                if (kind.__name__, name) == ("Dump", "__aenter__"):
+                    continue  # it is not opened by that
+                own = f"{room.__name__.removeprefix(here)}.{kind.__qualname__}"
+                assert f"{own}.{name}" in registered
+                twin = {"__anext__": "__next__", "__aenter__": "__init__"}.get(name, name)
+                assert f"{own.replace('aio.', 'blocking.', 1)}.{twin}" in registered
+    assert {"collectors.tcpstat.collect", "collectors.tcpstat.collect_blocking"} <= registered
+
+
+def test_watching_loads_no_event_loop() -> None:
+    """A program of threads stays one."""
+    program = """
+import threading
+from netlink_safe.blocking import LockHeldError, no_waiting, watch_lock
+from netlink_safe.collectors.tcpstat import collect_blocking
+with watch_lock(threading.Lock()):
+    try:
+        collect_blocking()
+    except LockHeldError:
+        print("told")
+"""
+    assert loaded_by(program) == set()
