@@ -4,7 +4,8 @@ This is the async surface, for trio and for asyncio (by anyio); ``netlink_safe.b
 same names without ``async``.  Nothing is imported before it is used.
 
 ====================  ==========================================================================
-``netlink_safe``      ``open_sock_diag`` and the requests for it, ``open_uevents``, errors
+``netlink_safe``      ``open_sock_diag`` and the requests for it, ``open_uevents``, ``open_user``,
+                      ``watch_lock``, errors
 ``.blocking``         the same for blocking code, without an event loop
 ``.collectors``       ``tcpstat``: TCP sockets counted by state, the example of correct use
 ``.lowlevel``         engines, datagrams and sockets, for who builds something of their own
