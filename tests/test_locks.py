@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import anyio
 import pytest
 import trio
 
+import kernel
 import netlink_safe as nls
 import netlink_safe.aio.requests
 import netlink_safe.aio.streams
@@ -364,7 +367,19 @@ def test_the_error_names_verb_lock_and_line() -> None:
     assert str(error).startswith("collect_blocking may wait, and lock made at")
 
 
-@pytest.mark.parametrize("thing", [None, 5, threading.Event(), object(), trio.Event])
+@pytest.mark.parametrize(
+    "thing",
+    [
+        None,
+        5,
+        threading.Event(),
+        object(),
+        trio.Event,
+        threading.Semaphore(2),
+        asyncio.Semaphore(2),
+        trio.CapacityLimiter(2),
+    ],
+)
 def test_what_is_no_lock_cannot_be_watched(thing: object) -> None:
     """It is said at once."""
     with pytest.raises(nls.LocalProtocolError, match="no lock that can be watched"):
@@ -432,3 +447,100 @@ with watch_lock(threading.Lock()):
         print("told")
 """
     assert loaded_by(program) == set()
+
+
+def test_a_condition_of_threading_is_made_of_a_watched_lock() -> None:
+    """Its own lock would be taken and released behind the wrapper's back."""
+    for condition in (threading.Condition(), asyncio.Condition()):
+        with pytest.raises(nls.LocalProtocolError, match=r"Condition\(watch_lock\(lock\)\)"):
+            nls.watch_lock(condition)
+
+
+def test_a_lock_of_asyncio_belongs_to_who_asked_for_it() -> None:
+    """Before Python 3.12 wait_for() takes it in a task of its own."""
+
+    async def main() -> None:
+        watched = nls.watch_lock(asyncio.Lock(), name="waited for")
+        await asyncio.wait_for(watched.acquire(), 5)
+        with pytest.raises(nls.LockHeldError, match="waited for"):
+            await tcpstat.collect()
+        watched.release()
+        await tcpstat.collect()
+
+    asyncio.run(main())
+
+
+def test_a_wait_on_a_condition_that_is_not_held_leaves_nothing() -> None:
+    """The mistake is raised, and nobody is taken for its holder."""
+
+    async def main() -> None:
+        condition = nls.watch_lock(trio.Condition(), name="not held")
+        with pytest.raises(RuntimeError):
+            await condition.wait()
+        await tcpstat.collect()
+
+    trio.run(main)
+
+
+def test_a_lock_that_is_gone_is_held_by_nobody() -> None:
+    """Its entry goes with it."""
+    watched = nls.watch_lock(threading.Lock(), name="gone")
+    watched.acquire()
+    del watched
+    gc.collect()
+    tcpstat.collect_blocking()
+
+
+def test_a_release_that_fails_changes_nothing() -> None:
+    """Another thread may not release an RLock; its owner holds it as often as before."""
+    watched = nls.watch_lock(threading.RLock(), name="mine")
+    failed: list[BaseException] = []
+
+    def release() -> None:
+        try:
+            watched.release()
+        except RuntimeError as error:
+            failed.append(error)
+
+    with watched:
+        with watched:
+            thread = threading.Thread(target=release)
+            thread.start()
+            thread.join()
+            assert len(failed) == 1
+        with pytest.raises(nls.LockHeldError):
+            tcpstat.collect_blocking()
+    tcpstat.collect_blocking()
+
+
+def test_a_child_holds_what_its_own_thread_held() -> None:
+    """The other threads are not there any more."""
+    watched = nls.watch_lock(threading.Lock(), name="another thread's")
+    taken, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with watched:
+            taken.set()
+            assert done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(30)
+    assert kernel.in_child(lambda: len(locks.held)) == "0"
+    with nls.no_waiting():
+        assert kernel.in_child(lambda: len(locks.held)) == "1"
+    done.set()
+    thread.join()
+
+
+@on_every_surface
+async def test_a_refused_wait_does_not_end_an_iteration(surface: Surface) -> None:
+    """The rows come when the lock is released, all of them."""
+    with contextlib.ExitStack() as made:
+        for _ in range(5):
+            made.enter_context(socket.create_server(("127.0.0.1", 0)))
+        async with surface.open_sock_diag() as diag:
+            rows = diag.dump(LISTENERS).__aiter__()
+            with nls.no_waiting(), pytest.raises(nls.LockHeldError):
+                await rows.__anext__()
+            assert len([row async for row in rows]) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import signal
@@ -333,3 +334,44 @@ async def test_closing_ends_a_send_that_waits(surface: Surface, sleeper: socket.
         while not user._waiter._scopes:
             await anyio.lowlevel.checkpoint()
         await user.aclose()
+
+
+def test_a_view_of_wider_items_is_as_long_as_its_bytes() -> None:
+    """And one with gaps is refused before Python does it less clearly."""
+    with blocking.open_user() as user, blocking.open_user() as peer:
+        user.send_nowait(memoryview(array.array("I", [1, 2, 3])), port_id=peer.port_id)  # type: ignore[arg-type]
+        assert len(peer.receive().payload) == 12
+        with pytest.raises(nls.LocalProtocolError, match="send them in parts"):
+            user.send_nowait(memoryview(array.array("I", [0] * 200_000)), port_id=peer.port_id)  # type: ignore[arg-type]
+        with pytest.raises(nls.LocalProtocolError, match="gaps"):
+            user.send_nowait(memoryview(b"abcdef")[::2], port_id=peer.port_id)  # type: ignore[arg-type]
+
+
+def test_the_kernel_is_no_peer() -> None:
+    """It would handle a message inside the send, under its own locks."""
+    with (
+        blocking.open_user(protocol=0) as route,
+        pytest.raises(nls.LocalProtocolError, match="port_id=0"),
+    ):
+        route.send_nowait(b"x" * 16, port_id=0)
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_sender_who_finds_room_lets_others_run(surface: Surface) -> None:
+    """And may be cancelled, between two messages."""
+    ticks = 0
+    async with surface.open_user() as user, anyio.create_task_group() as tasks:
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await anyio.lowlevel.checkpoint()
+                ticks += 1
+
+        tasks.start_soon(tick)
+        with taking_at_most(5), anyio.move_on_after(0.1):
+            while True:
+                await user.send(b"x", port_id=user.port_id)
+                await user.receive()
+        assert ticks > 3
+        tasks.cancel_scope.cancel()

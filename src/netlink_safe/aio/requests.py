@@ -17,7 +17,7 @@ from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Wai
 from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps
-from netlink_safe.transport.locks import check_async_wait, waits
+from netlink_safe.transport.locks import check_async_wait, held, waits
 from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import needs_worker, offload
 
@@ -52,6 +52,8 @@ class Dump(Generic[Row]):
 
     @waits
     async def __anext__(self) -> Row:
+        if held:
+            check_async_wait()
         while True:
             for row in self._rows:
                 return row
@@ -76,7 +78,6 @@ class Dump(Generic[Row]):
             self._operation.close()
 
     async def _next_batch(self) -> list[Row]:
-        check_async_wait()
         if self._advancing:
             raise AsyncBusyError
         self._advancing = True

@@ -5,11 +5,12 @@ May call ``transport``, ``protocol``, ``aio.waiting`` and ``errors``.
 
 from __future__ import annotations
 
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Waiter, result
 from netlink_safe.errors import ClosedError
-from netlink_safe.transport.locks import check_async_wait, waits
+from netlink_safe.transport.locks import check_async_wait, held, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Stream(Generic[Item]):
 
     @waits
     async def __anext__(self) -> Item:
+        if held:
+            check_async_wait()
         for item in self._items:
             return item
         return await self._next(None)
@@ -77,12 +80,15 @@ class Stream(Generic[Item]):
         self._tidy_up()
 
     async def _next(self, timeout: float | None) -> Item:
-        check_async_wait()
         if self._advancing:
             raise AsyncBusyError
         self._advancing = True
         try:
             self._hearing.check_open()
+            if (
+                getgeneratorstate(self._steps) == GEN_CLOSED
+            ):  # something was raised in them; nothing is lost by it
+                self._steps = self._hearing.follow()
             patience = self._hearing.patience(timeout)
             for step in self._steps:
                 if isinstance(step, Wait):

@@ -62,6 +62,7 @@ class User(Stream[UserMessage]):
         LocalProtocolError, ClosedError.
         """
         deadline = Deadline(self._end.timeout if timeout is None else timeout)
+        await self._turn.give()  # before anything is sent: cancelled here, nothing is
         await result(self._end.send(payload, port_id, deadline), self._waiter)
 
     @waits

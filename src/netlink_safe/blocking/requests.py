@@ -13,7 +13,7 @@ from netlink_safe.blocking.waiting import Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps, workers
-from netlink_safe.transport.locks import check_blocking_wait, waits
+from netlink_safe.transport.locks import check_blocking_wait, held, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -34,25 +34,17 @@ class Dump(Generic[Row]):
 
     def __init__(self, operation: Steps[Row, None], terms: Terms, waiter: Waiter) -> None:
         self._batches = _Batches(operation, terms, waiter)
-        self._rows: Iterator[Row] = iter(())
 
-    def __iter__(self) -> Iterator[Row]:
-        # Not the rows chained: whatever is raised while there are none would end the chain.
-        while True:
-            rows = self._rows
-            yield from rows
-            if rows is self._rows:
-                try:
-                    self._rows = iter(next(self._batches))
-                except StopIteration:
-                    return
+    def __iter__(self) -> Self:
+        return self
 
     @waits
     def __next__(self) -> Row:
-        while True:
-            for row in self._rows:
-                return row
-            self._rows = iter(next(self._batches))
+        if held:
+            check_blocking_wait()
+        for row in self._batches.rows:
+            return row
+        return self._batches.next_row()
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +58,6 @@ class Dump(Generic[Row]):
         Where another thread waits for its rows, that one closes it when its wait is over; to end
         the wait as well, close the object that was asked.
         """
-        self._rows = iter(())
         self._batches.close()
 
 
@@ -79,23 +70,30 @@ class _Batches(Generic[Row]):
         self._waiter = waiter
         self._advancing = threading.Lock()
         self._given_up = False
+        self._ended = False
+        self.rows: Iterator[Row] = iter(())
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> list[Row]:
-        check_blocking_wait()
+    def next_row(self) -> Row:
+        """The first row of the next batch.  Raises StopIteration at the end."""
         if not self._advancing.acquire(blocking=False):
             raise BusyError("iterated by another thread; give each thread a dump of its own")
         self._terms.deadline.resume()
         try:
+            for row in self.rows:  # of a batch that another thread has just fetched
+                return row
+            if self._ended:
+                raise StopIteration
             self.check_not_given_up()
             for step in self._operation:
                 if isinstance(step, Wait):
                     self._waiter.wait(step)
                     self.check_not_given_up()
                 elif step:
-                    return step
+                    self.rows = iter(step)
+                    return next(self.rows)
+            self._ended = True
+        except StopIteration:
+            raise
         except BaseException:  # Ctrl-C, too: nothing may be left to trip over
             self._given_up = True
             self._operation.close()
@@ -107,6 +105,7 @@ class _Batches(Generic[Row]):
 
     def close(self) -> None:
         self._given_up = True
+        self.rows = iter(())
         if self._advancing.acquire(blocking=False):
             try:
                 self._operation.close()

@@ -6,11 +6,12 @@ May call ``transport``, ``protocol``, ``blocking.waiting`` and ``errors``.
 from __future__ import annotations
 
 import threading
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from netlink_safe.blocking.waiting import Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
-from netlink_safe.transport.locks import check_blocking_wait, waits
+from netlink_safe.transport.locks import check_blocking_wait, held, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Stream(Generic[Item]):
 
     @waits
     def __next__(self) -> Item:
+        if held:
+            check_blocking_wait()
         for item in self._items:
             return item
         return self._next(None)
@@ -77,11 +80,16 @@ class Stream(Generic[Item]):
         self._tidy_up()
 
     def _next(self, timeout: float | None) -> Item:
-        check_blocking_wait()
         if not self._advancing.acquire(blocking=False):
             raise BusyError("iterated by another thread; one at a time takes items")
         try:
+            for item in self._items:  # of a batch that another thread has just fetched
+                return item
             self._hearing.check_open()
+            if (
+                getgeneratorstate(self._steps) == GEN_CLOSED
+            ):  # something was raised in them; nothing is lost by it
+                self._steps = self._hearing.follow()
             patience = self._hearing.patience(timeout)
             for step in self._steps:
                 if isinstance(step, Wait):

@@ -35,6 +35,7 @@ from netlink_safe.transport.listening import ListeningSocket
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import offload
+from netlink_safe.wire.constants import NETLINK_USERSOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,9 +82,10 @@ class UserSocket(ListeningSocket):
             self._send(payload, (0, 1 << group - 1), f"a multicast to group {group}")
 
     def _send(self, payload: bytes, address: tuple[int, int], what: str) -> None:
-        if len(payload) > self.largest:
+        size = memoryview(payload).nbytes
+        if size > self.largest:
             raise LocalProtocolError(
-                f"{len(payload)} bytes are more than the {self.largest} that this socket can send "
+                f"{size} bytes are more than the {self.largest} that this socket can send "
                 "at once; send them in parts"
             )
         try:
@@ -156,7 +158,8 @@ class UserEnd(Hearing):
         Raises LocalProtocolError for what can be no message.
         """
         sock = self._sending(payload)
-        _checked_number("port_id", port_id, 0, 2**32 - 1)
+        # Port 0 is the kernel, which on other protocols would handle it in here, under its locks.
+        _checked_number("port_id", port_id, self._protocol != NETLINK_USERSOCK, 2**32 - 1)
         try:
             sock.send_nowait(payload, port_id)
         except PeerQueueFull:
@@ -212,6 +215,8 @@ class UserEnd(Hearing):
             raise ClosedError("this socket cannot send")
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise LocalProtocolError(f"payload={payload!r} is no bytes")
+        if isinstance(payload, memoryview) and not payload.c_contiguous:
+            raise LocalProtocolError("the bytes of a memoryview that has gaps cannot be sent")
         if not payload:
             raise LocalProtocolError("an empty datagram cannot be sent over netlink")
         return sock
