@@ -85,9 +85,8 @@ class Stream(Generic[Item]):
         self._advancing = True
         try:
             self._hearing.check_open()
-            if (
-                getgeneratorstate(self._steps) == GEN_CLOSED
-            ):  # something was raised in them; nothing is lost by it
+            # Something was raised in them; what they know is the hearing's, and stays.
+            if getgeneratorstate(self._steps) == GEN_CLOSED:
                 self._steps = self._hearing.follow()
             patience = self._hearing.patience(timeout)
             for step in self._steps:

@@ -86,9 +86,8 @@ class Stream(Generic[Item]):
             for item in self._items:  # of a batch that another thread has just fetched
                 return item
             self._hearing.check_open()
-            if (
-                getgeneratorstate(self._steps) == GEN_CLOSED
-            ):  # something was raised in them; nothing is lost by it
+            # Something was raised in them; what they know is the hearing's, and stays.
+            if getgeneratorstate(self._steps) == GEN_CLOSED:
                 self._steps = self._hearing.follow()
             patience = self._hearing.patience(timeout)
             for step in self._steps:
