@@ -1099,3 +1099,35 @@ def test_a_socket_that_reuses_the_number_is_left_alone_on_asyncio() -> None:
                 sock.close()
 
     asyncio.run(main())
+
+
+@on_every_surface
+async def test_what_is_raised_in_a_look_hides_no_loss(
+    surface: Surface, links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt, say: the next receive begins anew and tells the overrun."""
+    from netlink_safe.transport import following
+    from netlink_safe.transport.sysfs import look
+
+    looks: list[int] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        looks.append(1)
+        return 1 // 0 if len(looks) == 2 else look(*arguments)
+
+    monkeypatch.setattr(following, "look", interrupted)
+    async with surface.open_uevents(subsystem="net", receive_buffer=FLOOR) as events:
+        for left, right in names(range(60)):
+            links.make(left, right)
+        item: Any = None
+
+        async def until_raised() -> None:
+            while True:
+                assert not isinstance(await events.receive(), nls.Overrun)
+
+        with pytest.raises(ZeroDivisionError):
+            await until_raised()
+        while not isinstance(item, nls.Overrun):
+            item = await events.receive()
+        assert item.drops == events.statistics().drops
+        assert isinstance(await events.receive(), nls.Uevent | nls.Resynced)

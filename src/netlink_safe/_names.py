@@ -35,7 +35,8 @@ _HOMES: Final = {
     "families.uevent_match": ("UeventMatch",),
     "protocol.message": ("UserMessage", "message"),
     "protocol.notices": ("Overrun", "Resynced"),
-    "transport.locks": ("LockHeldWarning", "no_waiting", "watch_lock"),
+    "transport.locks": ("LockHeldWarning", "no_waiting"),
+    "transport.watched": ("watch_lock",),
     "protocol.statistics": ("SocketStatistics", "UeventStatistics", "UserStatistics"),
 }
 

@@ -14,44 +14,21 @@ from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
 from netlink_safe.transport.locks import waits
-from netlink_safe.transport.messaging import UserEnd
+from netlink_safe.transport.messaging import SendsNow, UserEnd
 from netlink_safe.wire.constants import NETLINK_USERSOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netlink_safe.protocol.statistics import UserStatistics
     from netlink_safe.transport.namespace import NetworkNamespace
 
 
-class User(Stream[UserMessage]):
+class User(SendsNow, Stream[UserMessage]):
     """Messages to other processes, and from them."""
 
     def __init__(self, end: UserEnd) -> None:
         self._end = end
         super().__init__(end)
-
-    @property
-    def port_id(self) -> int:
-        """This socket's own, by which others send to it."""
-        return self._end.port_id
-
-    def send_nowait(self, payload: bytes, *, port_id: int) -> None:
-        """Send a datagram as it is, or raise; never waits.
-
-        It takes no lock, and may be called under any, from any thread, from a signal handler.
-        Raises PeerQueueFull when the receiver's queue is full, NoSuchPeer when nobody has that port
-        ID, KernelError; LocalProtocolError for what is empty, or larger than our send buffer.
-        """
-        self._end.send_nowait(payload, port_id)
-
-    def multicast_nowait(self, payload: bytes, *, group: int) -> None:
-        """Send to everybody who has joined a group; never waits.
-
-        Whoever's queue is full loses it, and is told; whether anybody has joined is not to be told.
-        Raises KernelError, LocalProtocolError.
-        """
-        self._end.multicast_nowait(payload, group)
 
     @waits
     async def send(self, payload: bytes, *, port_id: int, timeout: float | None = None) -> None:
@@ -77,10 +54,6 @@ class User(Stream[UserMessage]):
     @waits
     async def __anext__(self) -> UserMessage:
         return _given(await super().__anext__())
-
-    def statistics(self) -> UserStatistics:
-        """What was sent, heard and counted since the opening."""
-        return self._end.statistics()
 
 
 def open_user(

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.statistics import UserStatistics as UserStatistics
     from netlink_safe.transport.locks import LockHeldWarning as LockHeldWarning
     from netlink_safe.transport.locks import no_waiting as no_waiting
-    from netlink_safe.transport.locks import watch_lock as watch_lock
+    from netlink_safe.transport.watched import watch_lock as watch_lock
 
 _HOME_OF = {
     **HOME_OF,

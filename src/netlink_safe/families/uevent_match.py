@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import translate
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -76,8 +76,6 @@ class UeventMatch:
 #: What ``match=`` takes: one match or several of which one will do, each as a mapping if liked.
 MatchLike: TypeAlias = UeventMatch | Mapping[str, object]
 Test: TypeAlias = "Callable[[Uevent], bool]"
-
-ANY: Final = UeventMatch()
 
 
 def checked_matches(match: MatchLike | Iterable[MatchLike] | None) -> tuple[UeventMatch, ...]:

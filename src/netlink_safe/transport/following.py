@@ -30,7 +30,7 @@ from netlink_safe.protocol.notices import Overrun
 from netlink_safe.protocol.statistics import UeventStatistics
 from netlink_safe.transport.buffers import checked_size, default_listening_buffer
 from netlink_safe.transport.hearing import Hearing
-from netlink_safe.transport.listening import ListeningSocket
+from netlink_safe.transport.listening import ListeningSocket, since
 from netlink_safe.transport.roots import roots
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.sysfs import NoSysfsError, look
@@ -138,11 +138,11 @@ class Follower(Hearing):
                 self._tally.datagrams += sum(len(burst.texts) for burst in bursts)
                 yield reader.read(bursts)
                 continue
-            lost = sock.memory().drops or sock.overruns  # before Linux 4.12 there is no count
+            lost = sock.losses()
             if lost != self._loss_told or self._is_due():
-                drops = (lost - self._loss_told) % 2**32  # the kernel's counter is as wide as that
-                self._loss_told = lost
-                yield from _portions((yield from self._resync(reader, drops)))
+                items = yield from self._resync(reader, since(lost, self._loss_told))
+                self._loss_told = lost  # not before: what is raised in there hides no loss
+                yield from _portions(items)
             else:
                 yield Wait(sock.fileno(), self.listening.heartbeat)
 

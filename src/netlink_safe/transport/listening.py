@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from netlink_safe.wire.datagram import Burst
 
 
+def since(now: int, before: int) -> int:
+    """How far a count of losses has grown; the kernel's is 32 bits wide."""
+    return (now - before) % 2**32
+
+
 class ListeningSocket(KernelSocket):
     """A socket that hears multicasts, with the credentials of who sent them."""
 
@@ -41,7 +46,7 @@ class ListeningSocket(KernelSocket):
 
         ENOBUFS is passed over: it is reported before what is still queued, once, however much is
         lost until the queue is empty (``net/netlink/af_netlink.c``: netlink_overrun).  Whether
-        anything was lost is to be asked of ``memory()`` when the queue is empty.
+        anything was lost is to be asked of ``losses()`` when the queue is empty.
         """
         if self._forks != forks():
             self.check_usable()
@@ -53,3 +58,7 @@ class ListeningSocket(KernelSocket):
                 if error.errno != errno.ENOBUFS:
                     raise
                 self.overruns += 1
+
+    def losses(self) -> int:
+        """What only grows when something is lost: the drops, or ENOBUFS before Linux 4.12."""
+        return self.memory().drops or self.overruns

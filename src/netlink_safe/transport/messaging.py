@@ -31,7 +31,7 @@ from netlink_safe.protocol.message import UserMessage
 from netlink_safe.protocol.statistics import UserStatistics
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.hearing import Hearing
-from netlink_safe.transport.listening import ListeningSocket
+from netlink_safe.transport.listening import ListeningSocket, since
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import offload
@@ -116,7 +116,7 @@ class UserEnd(Hearing):
         self._port_id = 0 if port_id is None else _checked_number("port_id", port_id, 1, 2**32 - 1)
         self._groups = [_checked_number("group", group, 1, 32) for group in groups]
         self._receive_buffer = receive_buffer
-        self._drops_told = 0
+        self._loss_told = 0
         self._sent = 0
         self._refused = 0
 
@@ -139,11 +139,11 @@ class UserEnd(Hearing):
                 self._tally.datagrams += sum(len(burst.texts) for burst in bursts)
                 yield [item for burst in bursts for item in _messages(burst)]
                 continue
-            drops = sock.memory().drops
-            if drops != self._drops_told:
-                lost, self._drops_told = (drops - self._drops_told) % 2**32, drops
+            lost = sock.losses()
+            if lost != self._loss_told:
+                drops, self._loss_told = since(lost, self._loss_told), lost
                 self._tally.overruns += 1
-                yield [OverrunError("multicasts were lost, the receive buffer overran", lost)]
+                yield [OverrunError("multicasts were lost, the receive buffer overran", drops)]
             else:
                 yield Wait(sock.fileno(), HEARTBEAT)
 
@@ -220,6 +220,38 @@ class UserEnd(Hearing):
         if not payload:
             raise LocalProtocolError("an empty datagram cannot be sent over netlink")
         return sock
+
+
+class SendsNow:
+    """The verbs of a surface that never wait, and so are the same on both."""
+
+    _end: UserEnd
+
+    @property
+    def port_id(self) -> int:
+        """This socket's own, by which others send to it."""
+        return self._end.port_id
+
+    def send_nowait(self, payload: bytes, *, port_id: int) -> None:
+        """Send a datagram as it is, or raise; never waits.
+
+        It takes no lock, and may be called under any, from any thread, from a signal handler.
+        Raises PeerQueueFull when the receiver's queue is full, NoSuchPeer when nobody has that port
+        ID, KernelError; LocalProtocolError for what is empty, or larger than our send buffer.
+        """
+        self._end.send_nowait(payload, port_id)
+
+    def multicast_nowait(self, payload: bytes, *, group: int) -> None:
+        """Send to everybody who has joined a group; never waits.
+
+        Whoever's queue is full loses it, and is told; whether anybody has joined is not to be told.
+        Raises KernelError, LocalProtocolError.
+        """
+        self._end.multicast_nowait(payload, group)
+
+    def statistics(self) -> UserStatistics:
+        """What was sent, heard and counted since the opening."""
+        return self._end.statistics()
 
 
 def _messages(burst: Burst) -> list[UserMessage | TruncatedError]:
