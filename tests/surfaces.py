@@ -123,6 +123,29 @@ class AwaitedUser(AwaitedUevents):
         self._events.send(*arguments, **options)
 
 
+class AwaitedOutbox:
+    """A blocking Outbox, seen as an async one that is entered when it is made."""
+
+    def __init__(self, *arguments: Any, user: Any = None, **options: Any) -> None:
+        self._outbox = blocking.Outbox(*arguments, user=getattr(user, "_events", user), **options)
+        self._backlog = self._outbox._backlog
+        self._pump = self._outbox._pump
+        self.post = self._outbox.post
+        self.statistics = self._outbox.statistics
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._outbox.__exit__()
+
+    async def flush(self, *arguments: Any, **options: Any) -> None:
+        self._outbox.flush(*arguments, **options)
+
+    async def aclose(self, *arguments: Any, **options: Any) -> None:
+        self._outbox.close(*arguments, **options)
+
+
 async def _collect_blocking(**options: Any) -> tcpstat.TcpStats:
     return tcpstat.collect_blocking(**options)
 
@@ -136,6 +159,7 @@ class Surface:
     open_sock_diag: Callable[..., Any]
     open_uevents: Callable[..., Any]
     open_user: Callable[..., Any]
+    outbox: Callable[..., Any]
     collect: Callable[..., Awaitable[tcpstat.TcpStats]]
 
 
@@ -146,6 +170,7 @@ SURFACES: Final = (
         netlink_safe.open_sock_diag,
         netlink_safe.open_uevents,
         netlink_safe.open_user,
+        netlink_safe.Outbox,
         tcpstat.collect,
     ),
     Surface(
@@ -154,6 +179,7 @@ SURFACES: Final = (
         netlink_safe.open_sock_diag,
         netlink_safe.open_uevents,
         netlink_safe.open_user,
+        netlink_safe.Outbox,
         tcpstat.collect,
     ),
     Surface(
@@ -162,6 +188,7 @@ SURFACES: Final = (
         lambda **options: AwaitedSockDiag(blocking.open_sock_diag(**options)),
         lambda **options: AwaitedUevents(partial(blocking.open_uevents, **options)),
         lambda **options: AwaitedUser(partial(blocking.open_user, **options)),
+        AwaitedOutbox,
         _collect_blocking,
     ),
 )

@@ -8,6 +8,8 @@ import gc
 import inspect
 import socket
 import threading
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,12 +18,7 @@ import trio
 
 import kernel
 import netlink_safe as nls
-import netlink_safe.aio.requests
-import netlink_safe.aio.streams
-import netlink_safe.aio.user
-import netlink_safe.blocking.requests
-import netlink_safe.blocking.streams
-import netlink_safe.blocking.user
+from netlink_safe import aio, blocking
 from netlink_safe.collectors import tcpstat
 from netlink_safe.collectors.tcp_fold import StateFold
 from netlink_safe.transport import locks
@@ -31,6 +28,19 @@ from test_imports import loaded_by
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+#: Verbs that have something to do, or to hear, in this order.
+WORKING = (
+    "dump",
+    "fold",
+    "read_proc_net",
+    "collect",
+    "user.send",
+    "user.receive",
+    "Outbox",
+    "outbox.flush",
+    "outbox.close",
+)
+TWINS = {"__anext__": "__next__", "__aenter__": "__init__", "aclose": "close"}
 LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
 
 
@@ -44,7 +54,7 @@ def _nothing_held_at_the_end() -> Iterator[None]:
 class Opened:
     """One object of each kind, on one surface; each verb by its name."""
 
-    def __init__(self, surface: Surface, diag: Any, events: Any, user: Any) -> None:
+    def __init__(self, surface: Surface, diag: Any, events: Any, user: Any, box: Any) -> None:
         self._surface = surface
         self.verbs: dict[str, Callable[[], Awaitable[object]]] = {
             "dump": self._dump_of(diag),
@@ -59,8 +69,11 @@ class Opened:
             "uevents.next": lambda: events.__aiter__().__anext__(),
             "user.receive": lambda: user.receive(timeout=1),
             "user.send": lambda: user.send(b"x", port_id=user.port_id),
+            "Outbox": lambda: self._entered(surface.outbox),
+            "outbox.flush": box.flush,
+            "outbox.close": box.aclose,
         }
-        self.diag, self.events, self.user = diag, events, user
+        self.diag, self.events, self.user, self.box = diag, events, user, box
 
     @staticmethod
     def _dump_of(diag: Any) -> Callable[[], Awaitable[object]]:
@@ -82,8 +95,9 @@ async def opened(surface: Surface) -> Any:
         surface.open_sock_diag() as diag,
         surface.open_uevents(subsystem="nothing") as events,
         surface.open_user() as user,
+        surface.outbox() as box,
     ):
-        yield Opened(surface, diag, events, user)
+        yield Opened(surface, diag, events, user, box)
 
 
 async def refused(verb: Callable[[], Awaitable[object]], name: str) -> nls.LockHeldError:
@@ -104,7 +118,7 @@ async def test_every_verb_that_may_wait_raises_under_a_lock_of_threading(surface
                 with watched:
                     error = await refused(verb, "the table")
                 assert error.verb
-            for name in ("dump", "fold", "read_proc_net", "collect", "user.send", "user.receive"):
+            for name in WORKING:
                 await it.verbs[name]()
 
 
@@ -131,10 +145,12 @@ async def test_every_verb_raises_under_a_lock_of_the_event_loop(surface: Surface
 
 @on_every_surface
 async def test_what_never_waits_is_allowed_under_any_lock(surface: Surface) -> None:
-    """Sending now, looking at statistics, closing."""
+    """Sending now, posting, looking at statistics, closing a socket."""
     watched = nls.watch_lock(threading.Lock(), name="the table")
     async with opened(surface) as it:
         with watched:
+            it.box.post(b"x", port_id=it.user.port_id)
+            it.box.statistics()
             it.user.send_nowait(b"x", port_id=it.user.port_id)
             it.user.multicast_nowait(b"x", group=1)
             for one in (it.diag, it.events, it.user):
@@ -163,7 +179,7 @@ async def test_a_lock_that_another_task_holds_is_its_own_affair(surface: Surface
         async with opened(surface) as it, anyio.create_task_group() as tasks:
             tasks.start_soon(hold)
             await taken.wait()
-            for name in ("dump", "fold", "collect", "user.send", "user.receive"):
+            for name in WORKING:
                 await it.verbs[name]()
             done.set()
 
@@ -184,7 +200,7 @@ async def test_a_lock_that_another_thread_holds_is_its_own_affair(surface: Surfa
     assert taken.wait(30)
     try:
         async with opened(surface) as it:
-            for name in ("dump", "fold", "collect", "user.send", "user.receive"):
+            for name in WORKING:
                 await it.verbs[name]()
     finally:
         done.set()
@@ -408,28 +424,30 @@ def test_a_watched_lock_is_used_as_before() -> None:
 
 
 def test_every_verb_that_may_wait_is_in_the_registry() -> None:
-    """A coroutine of the async surface waits, unless it closes; the blocking twin has its name."""
+    """A coroutine of the async surface waits, unless it closes a socket; and so does its twin."""
     here = "netlink_safe."
+    for room in (aio, blocking):
+        for found in iter_modules(room.__path__):
+            import_module(f"{room.__name__}.{found.name}")
     registered = {name.removeprefix(here) for name in locks.WAITING_VERBS}
-    for room in (
-        netlink_safe.aio.requests,
-        netlink_safe.aio.streams,
-        netlink_safe.aio.user,
-        netlink_safe.aio.sock_diag,
-        netlink_safe.aio.uevents,
-    ):
+    for found in iter_modules(aio.__path__):
+        if found.name == "waiting":
+            continue  # what verbs are made of, and no verb
+        room = import_module(f"netlink_safe.aio.{found.name}")
         for kind in vars(room).values():
             if not inspect.isclass(kind) or kind.__module__ != room.__name__:
                 continue
             for name, verb in vars(kind).items():
                 public = not name.startswith("_") or name in {"__aenter__", "__anext__"}
-                if not (inspect.iscoroutinefunction(verb) and public) or name == "aclose":
+                if not (inspect.iscoroutinefunction(verb) and public):
                     continue
-                if (kind.__name__, name) == ("Dump", "__aenter__"):
-                    continue  # it is not opened by that
+                if (name == "aclose" and kind is not nls.Outbox) or (
+                    (kind.__name__, name) == ("Dump", "__aenter__")  # it is not opened by that
+                ):
+                    continue
                 own = f"{room.__name__.removeprefix(here)}.{kind.__qualname__}"
                 assert f"{own}.{name}" in registered
-                twin = {"__anext__": "__next__", "__aenter__": "__init__"}.get(name, name)
+                twin = TWINS.get(name, name)
                 assert f"{own.replace('aio.', 'blocking.', 1)}.{twin}" in registered
     assert {"collectors.tcpstat.collect", "collectors.tcpstat.collect_blocking"} <= registered
 

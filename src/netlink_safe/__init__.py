@@ -5,7 +5,7 @@ same names without ``async``.  Nothing is imported before it is used.
 
 ====================  ==========================================================================
 ``netlink_safe``      ``open_sock_diag`` and the requests for it, ``open_uevents``, ``open_user``,
-                      ``watch_lock``, errors
+                      ``Outbox``, ``watch_lock``, errors
 ``.blocking``         the same for blocking code, without an event loop
 ``.collectors``       ``tcpstat``: TCP sockets counted by state, the example of correct use
 ``.lowlevel``         engines, datagrams and sockets, for who builds something of their own
@@ -25,6 +25,7 @@ from netlink_safe._names import HOME_OF, load
 from netlink_safe._version import __version__
 
 if TYPE_CHECKING:
+    from netlink_safe.aio.outbox import Outbox as Outbox
     from netlink_safe.aio.requests import Dump as Dump
     from netlink_safe.aio.sock_diag import SockDiag as SockDiag
     from netlink_safe.aio.sock_diag import open_sock_diag as open_sock_diag
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
     from netlink_safe.errors import NoSuchPeer as NoSuchPeer
     from netlink_safe.errors import NotSupported as NotSupported
+    from netlink_safe.errors import OutboxFull as OutboxFull
     from netlink_safe.errors import OverrunError as OverrunError
     from netlink_safe.errors import PeerQueueFull as PeerQueueFull
     from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
@@ -63,10 +65,12 @@ if TYPE_CHECKING:
     from netlink_safe.families.uevent import Origin as Origin
     from netlink_safe.families.uevent import Uevent as Uevent
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.message import Undelivered as Undelivered
     from netlink_safe.protocol.message import UserMessage as UserMessage
     from netlink_safe.protocol.message import message as message
     from netlink_safe.protocol.notices import Overrun as Overrun
     from netlink_safe.protocol.notices import Resynced as Resynced
+    from netlink_safe.protocol.statistics import OutboxStatistics as OutboxStatistics
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
     from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
     from netlink_safe.protocol.statistics import UserStatistics as UserStatistics
@@ -77,6 +81,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     **HOME_OF,
     "Dump": "aio.requests",
+    "Outbox": "aio.outbox",
     "SockDiag": "aio.sock_diag",
     "Uevents": "aio.uevents",
     "open_sock_diag": "aio.sock_diag",

@@ -22,6 +22,7 @@ _HOMES: Final = {
         "NetlinkTimeout",
         "NoSuchPeer",
         "NotSupported",
+        "OutboxFull",
         "OverrunError",
         "PeerQueueFull",
         "RemoteProtocolError",
@@ -33,11 +34,16 @@ _HOMES: Final = {
     "families.tcp_info": ("TcpInfo",),
     "families.uevent": ("Origin", "Uevent"),
     "families.uevent_match": ("UeventMatch",),
-    "protocol.message": ("UserMessage", "message"),
+    "protocol.message": ("Undelivered", "UserMessage", "message"),
     "protocol.notices": ("Overrun", "Resynced"),
     "transport.locks": ("LockHeldWarning", "no_waiting"),
     "transport.watched": ("watch_lock",),
-    "protocol.statistics": ("SocketStatistics", "UeventStatistics", "UserStatistics"),
+    "protocol.statistics": (
+        "OutboxStatistics",
+        "SocketStatistics",
+        "UeventStatistics",
+        "UserStatistics",
+    ),
 }
 
 HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

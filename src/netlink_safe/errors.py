@@ -50,7 +50,7 @@ class LockHeldError(LocalProtocolError):
     def __str__(self) -> str:
         return (
             f"{self.verb} may wait, and {self.lock} is held, taken at {self.where}: release it "
-            "first, or call what never waits (send_nowait, multicast_nowait)"
+            "first, or call what never waits (send_nowait, multicast_nowait, Outbox.post)"
         )
 
 
@@ -196,14 +196,17 @@ class NetlinkTimeout(NetlinkError, TimeoutError):
         self.detail = detail
 
     def __str__(self) -> str:
+        counts = (self.attempts, self.datagrams, self.rows, self.drops, self.queue_fill)
         attempts = f"attempts: {self.attempts}, " if self.attempts else ""
         seen = (
-            f"{attempts}datagrams: {self.datagrams}, rows: {self.rows}, "
-            f"drops: {self.drops}, bytes in the queue: {self.queue_fill}"
+            f" ({attempts}datagrams: {self.datagrams}, rows: {self.rows}, "
+            f"drops: {self.drops}, bytes in the queue: {self.queue_fill})"
+            if any(counts)
+            else ""
         )
         unknown = "; the request may still be applied" if self.outcome == "unknown" else ""
         detail = f"; {self.detail}" if self.detail else ""
-        return f"no end to {self.waiting_for} within {self.timeout:g} s ({seen}){detail}{unknown}"
+        return f"no end to {self.waiting_for} within {self.timeout:g} s{seen}{detail}{unknown}"
 
 
 class PeerQueueFull(NetlinkError):
@@ -218,6 +221,23 @@ class PeerQueueFull(NetlinkError):
 
     def __str__(self) -> str:
         return f"the queue of port {self.port_id} is full; nothing was sent, try again later"
+
+
+class OutboxFull(NetlinkError):
+    """An outbox holds ``capacity`` messages, and was told to raise then; nothing was posted.
+
+    Give it more capacity, or have it drop the oldest or the newest.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self.capacity = capacity
+
+    def __str__(self) -> str:
+        return (
+            f"the outbox holds {self.capacity} messages already; nothing was posted: see "
+            "statistics().full_peers, and give it more capacity or when_full='drop_oldest'"
+        )
 
 
 class NoSuchPeer(NetlinkError):

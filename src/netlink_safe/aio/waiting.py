@@ -86,10 +86,15 @@ class Turn:
 
 
 async def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
-    """What an operation returns, waiting where it says so."""
+    """What an operation returns, waiting where it says so.  Raises LockHeldError."""
+    check_async_wait()
+    return await carried(steps, waiter)
+
+
+async def carried(steps: Steps[Any, Result], waiter: Waiter) -> Result:
+    """The same for a task of the library's own, which holds no lock."""
     turn = Turn()
     try:
-        check_async_wait()
         while True:
             step = next(steps)
             if isinstance(step, Wait):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netlink_safe._names import HOME_OF, load
 
 if TYPE_CHECKING:
+    from netlink_safe.blocking.outbox import Outbox as Outbox
     from netlink_safe.blocking.requests import Dump as Dump
     from netlink_safe.blocking.requests import RequestSocket as RequestSocket
     from netlink_safe.blocking.sock_diag import SockDiag as SockDiag
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from netlink_safe.errors import NetlinkTimeout as NetlinkTimeout
     from netlink_safe.errors import NoSuchPeer as NoSuchPeer
     from netlink_safe.errors import NotSupported as NotSupported
+    from netlink_safe.errors import OutboxFull as OutboxFull
     from netlink_safe.errors import OverrunError as OverrunError
     from netlink_safe.errors import PeerQueueFull as PeerQueueFull
     from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
@@ -50,10 +52,12 @@ if TYPE_CHECKING:
     from netlink_safe.families.uevent import Origin as Origin
     from netlink_safe.families.uevent import Uevent as Uevent
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.message import Undelivered as Undelivered
     from netlink_safe.protocol.message import UserMessage as UserMessage
     from netlink_safe.protocol.message import message as message
     from netlink_safe.protocol.notices import Overrun as Overrun
     from netlink_safe.protocol.notices import Resynced as Resynced
+    from netlink_safe.protocol.statistics import OutboxStatistics as OutboxStatistics
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
     from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
     from netlink_safe.protocol.statistics import UserStatistics as UserStatistics
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     **HOME_OF,
     "Dump": "blocking.requests",
+    "Outbox": "blocking.outbox",
     "RequestSocket": "blocking.requests",
     "SockDiag": "blocking.sock_diag",
     "Uevents": "blocking.uevents",

@@ -79,9 +79,14 @@ class Waiter:
 
 
 def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
-    """What an operation returns, waiting where it says so."""
+    """What an operation returns, waiting where it says so.  Raises LockHeldError."""
+    check_blocking_wait()
+    return carried(steps, waiter)
+
+
+def carried(steps: Steps[Any, Result], waiter: Waiter) -> Result:
+    """The same for a thread of the library's own, which holds no lock."""
     try:
-        check_blocking_wait()
         while True:
             step = next(steps)
             if isinstance(step, Wait):

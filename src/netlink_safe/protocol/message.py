@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from netlink_safe.errors import LocalProtocolError
+from netlink_safe.errors import LocalProtocolError, NetlinkError
 from netlink_safe.wire.header import build_message
 
 if TYPE_CHECKING:
@@ -31,6 +31,21 @@ class UserMessage:
     port_id: int
     group: int
     credentials: Credentials | None
+
+
+@attrs.frozen(slots=True)
+class Undelivered:
+    """A message that an outbox has given up, as ``on_undelivered`` is told of it.
+
+    ``age`` is the time since it was posted, in seconds; ``reason`` the word under which statistics
+    count it, ``error`` the same at length.
+    """
+
+    payload: bytes
+    port_id: int
+    age: float
+    reason: str
+    error: NetlinkError
 
 
 def message(type: int, payload: bytes = b"", *, flags: int = 0, sequence: int = 0) -> bytes:  # noqa: A002  # the header's own word

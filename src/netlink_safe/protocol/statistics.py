@@ -99,3 +99,29 @@ class UserStatistics:
     sent: int
     refused: int
     timeouts: int
+
+
+@attrs.frozen(slots=True)
+class OutboxStatistics:
+    """What became of the messages that were posted to an outbox.
+
+    At every moment ``posted`` is ``sent``, ``undelivered``, ``held`` and all that was ``dropped``:
+    ``"oldest"`` and ``"newest"`` by what is to happen when the outbox is full.
+    ``undelivered`` were given up by the pump, ``undelivered_because`` says of how many that was so:
+    their ``"deadline"`` passed, there was ``"no_such_peer"``, the kernel ``"refused"`` them, or the
+    outbox was ``"closed"``.
+    ``refused`` are posts that raised OutboxFull, and so are not among those ``posted``.
+    ``oldest_age`` is in seconds, None where nothing is held; ``full_peers`` are the port IDs that
+    were full when they were last tried.
+    """
+
+    capacity: int
+    posted: int
+    sent: int
+    dropped: Mapping[str, int]
+    undelivered: int
+    undelivered_because: Mapping[str, int]
+    held: int
+    refused: int
+    oldest_age: float | None
+    full_peers: tuple[int, ...]

@@ -6,15 +6,32 @@ May call ``errors``.
 from __future__ import annotations
 
 import os
+import weakref
+from typing import Final, Protocol
 
 from netlink_safe.errors import LocalProtocolError
 
+
+class Orphaned(Protocol):
+    """What wants to know that it is in a child, where those who served it are not."""
+
+    def forked(self) -> None: ...
+
+
 _forks = 0
+_to_tell: Final[weakref.WeakSet[Orphaned]] = weakref.WeakSet()
+
+
+def tell_of_forks(one: Orphaned) -> None:
+    """Call ``forked()`` of it in every child, as long as it is there."""
+    _to_tell.add(one)
 
 
 def _count_fork() -> None:
     global _forks  # noqa: PLW0603  # wherever the fork happens, this is where it is seen
     _forks += 1
+    for one in _to_tell:
+        one.forked()
 
 
 os.register_at_fork(after_in_child=_count_fork)

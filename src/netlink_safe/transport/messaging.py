@@ -10,8 +10,7 @@ May call ``transport``, ``protocol``, ``wire`` and ``errors``.
 
 from __future__ import annotations
 
-import contextlib
-import random
+import errno
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ from netlink_safe.errors import (
     ClosedError,
     KernelError,
     LocalProtocolError,
+    NetlinkError,
     NetlinkTimeout,
     NoSuchPeer,
     OverrunError,
@@ -28,10 +28,12 @@ from netlink_safe.errors import (
 )
 from netlink_safe.protocol.deadline import checked_timeout
 from netlink_safe.protocol.message import UserMessage
+from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.protocol.statistics import UserStatistics
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.hearing import Hearing
 from netlink_safe.transport.listening import ListeningSocket, since
+from netlink_safe.transport.sending import Sending
 from netlink_safe.transport.steps import call
 from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import offload
@@ -50,10 +52,6 @@ SPARE: Final = 32
 #: Room for one message, in bytes, and messages to a receive.
 ROOM: Final = 256 * 1024
 MOST: Final = 8
-#: Pauses between two sends to a full peer, in seconds: each twice the last, each shortened by up to
-#: a half at random, so that many senders do not come at once.
-FIRST_PAUSE: Final = 0.001
-LONGEST_PAUSE: Final = 0.05
 
 HEARTBEAT: Final = 30.0
 
@@ -67,10 +65,13 @@ class UserSocket(ListeningSocket):
         super().__init__(protocol, receive_buffer, groups, port_id, BurstBuffer(MOST, ROOM))
         size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         self.largest = size - SPARE
+        self._sending = Sending(self._socket)
 
     def send_nowait(self, payload: bytes, port_id: int) -> None:
         """Send, or raise; see ``UserEnd``."""
-        self._send(payload, (port_id, 0), f"a message to port {port_id}")
+        number = self._sending.send_now(bytes(payload), port_id, 0)
+        if number:
+            raise self._refusal(number, port_id, f"a message to port {port_id}")
 
     def multicast_nowait(self, payload: bytes, group: int) -> None:
         """Send to everybody in a group; whether there is anybody, nothing tells.
@@ -78,25 +79,22 @@ class UserSocket(ListeningSocket):
         The kernel sends a copy to port 0, where on NETLINK_USERSOCK nobody is: ECONNREFUSED says
         that, behind the multicast.
         """
-        with contextlib.suppress(NoSuchPeer):
-            self._send(payload, (0, 1 << group - 1), f"a multicast to group {group}")
+        number = self._sending.send_now(bytes(payload), 0, 1 << group - 1)
+        if number not in {0, errno.ECONNREFUSED}:
+            raise self._refusal(number, 0, f"a multicast to group {group}")
 
-    def _send(self, payload: bytes, address: tuple[int, int], what: str) -> None:
-        size = memoryview(payload).nbytes
-        if size > self.largest:
-            raise LocalProtocolError(
-                f"{size} bytes are more than the {self.largest} that this socket can send "
-                "at once; send them in parts"
-            )
-        try:
-            self._socket.sendto(payload, socket.MSG_DONTWAIT, address)
-        except BlockingIOError:
-            raise PeerQueueFull(address[0]) from None
-        except ConnectionRefusedError:
-            raise NoSuchPeer(address[0]) from None
-        except OSError as error:
-            self.check_usable()
-            raise KernelError(error.errno or 0, what) from error
+    def close(self) -> None:
+        """Give the descriptor back; harmless when done twice, and in a forked child."""
+        self._sending.close()
+        super().close()
+
+    def _refusal(self, number: int, port_id: int, what: str) -> NetlinkError:
+        if number == errno.EAGAIN:
+            return PeerQueueFull(port_id)
+        if number == errno.ECONNREFUSED:
+            return NoSuchPeer(port_id)
+        self.check_usable()
+        return KernelError(number, what)
 
 
 class UserEnd(Hearing):
@@ -112,9 +110,9 @@ class UserEnd(Hearing):
         netns: NetworkNamespace,
     ) -> None:
         super().__init__("messages from processes", netns, checked_timeout(timeout), None)
-        self._protocol = _checked_number("protocol", protocol, 0, 31)
-        self._port_id = 0 if port_id is None else _checked_number("port_id", port_id, 1, 2**32 - 1)
-        self._groups = [_checked_number("group", group, 1, 32) for group in groups]
+        self._protocol = checked_number("protocol", protocol, 0, 31)
+        self._port_id = 0 if port_id is None else checked_number("port_id", port_id, 1, 2**32 - 1)
+        self._groups = [checked_number("group", group, 1, 32) for group in groups]
         self._receive_buffer = receive_buffer
         self._loss_told = 0
         self._sent = 0
@@ -122,14 +120,21 @@ class UserEnd(Hearing):
 
     def open(self) -> Steps[Any, None]:
         """Open the socket.  Raises OSError (EADDRINUSE for a port ID that is taken)."""
-
-        def subscribe() -> None:
-            self._opened(
-                UserSocket(self._protocol, self._receive_buffer, self._groups, self._port_id)
-            )
-
         terms = self._terms("the opening of a socket for messages")
-        yield from offload(call(partial(self._namespace.run, subscribe)), terms)
+        yield from offload(call(partial(self._namespace.run, self.open_here)), terms)
+
+    def open_here(self) -> None:
+        """Open the socket in the calling thread and its network namespace; see ``open``.
+
+        The kernel may load a module in here, but for NETLINK_USERSOCK, which is built in
+        (``net/netlink/af_netlink.c``: netlink_add_usersock_entry).
+        """
+        self._opened(UserSocket(self._protocol, self._receive_buffer, self._groups, self._port_id))
+
+    @property
+    def largest(self) -> int:
+        """How many bytes a message can have."""
+        return self._sending_socket().largest
 
     def follow(self) -> Steps[Any, None]:
         """Yield messages, and errors for what was lost, which are to be raised in their turn."""
@@ -159,7 +164,7 @@ class UserEnd(Hearing):
         """
         sock = self._sending(payload)
         # Port 0 is the kernel, which on other protocols would handle it in here, under its locks.
-        _checked_number("port_id", port_id, self._protocol != NETLINK_USERSOCK, 2**32 - 1)
+        checked_number("port_id", port_id, self._protocol != NETLINK_USERSOCK, 2**32 - 1)
         try:
             sock.send_nowait(payload, port_id)
         except PeerQueueFull:
@@ -170,12 +175,17 @@ class UserEnd(Hearing):
     def multicast_nowait(self, payload: bytes, group: int) -> None:
         """Send to everybody in a group, or raise KernelError; never waits, takes no lock."""
         sock = self._sending(payload)
-        sock.multicast_nowait(payload, _checked_number("group", group, 1, 32))
+        if self._protocol != NETLINK_USERSOCK:
+            raise LocalProtocolError(
+                "a multicast goes to the kernel, too, which on any protocol but NETLINK_USERSOCK "
+                "would handle it before the call returns, under its own locks"
+            )
+        sock.multicast_nowait(payload, checked_number("group", group, 1, 32))
         self._sent += 1
 
     def send(self, payload: bytes, port_id: int, deadline: Deadline) -> Steps[Any, None]:
         """Send when there is room: try, and try again after a pause."""
-        pause = FIRST_PAUSE
+        pauses = Pauses()
         attempts = 0
         while True:
             attempts += 1
@@ -190,8 +200,7 @@ class UserEnd(Hearing):
                         deadline.timeout,
                         attempts=attempts,
                     ) from None
-            yield Wait(None, min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311  # no secret
-            pause = min(pause * 2, LONGEST_PAUSE)
+            yield Wait(None, min(left, pauses.take()))
 
     def statistics(self) -> UserStatistics:
         """What was counted so far; drops and what is queued are asked for now."""
@@ -209,16 +218,15 @@ class UserEnd(Hearing):
             timeouts=self._tally.timeouts,
         )
 
-    def _sending(self, payload: bytes) -> UserSocket:
+    def _sending_socket(self) -> UserSocket:
         sock = self.check_open()
         if not isinstance(sock, UserSocket):
             raise ClosedError("this socket cannot send")
-        if not isinstance(payload, bytes | bytearray | memoryview):
-            raise LocalProtocolError(f"payload={payload!r} is no bytes")
-        if isinstance(payload, memoryview) and not payload.c_contiguous:
-            raise LocalProtocolError("the bytes of a memoryview that has gaps cannot be sent")
-        if not payload:
-            raise LocalProtocolError("an empty datagram cannot be sent over netlink")
+        return sock
+
+    def _sending(self, payload: bytes) -> UserSocket:
+        sock = self._sending_socket()
+        check_payload(payload, sock.largest)
         return sock
 
 
@@ -254,6 +262,22 @@ class SendsNow:
         return self._end.statistics()
 
 
+def check_payload(payload: bytes, largest: int) -> None:
+    """Raise LocalProtocolError for what is no bytes, is empty, or is longer than ``largest``."""
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise LocalProtocolError(f"payload={payload!r} is no bytes")
+    if isinstance(payload, memoryview) and not payload.c_contiguous:
+        raise LocalProtocolError("the bytes of a memoryview that has gaps cannot be sent")
+    size = memoryview(payload).nbytes
+    if not size:
+        raise LocalProtocolError("an empty datagram cannot be sent over netlink")
+    if size > largest:
+        raise LocalProtocolError(
+            f"{size} bytes are more than the {largest} that this socket can send at once; send "
+            "them in parts"
+        )
+
+
 def _messages(burst: Burst) -> list[UserMessage | TruncatedError]:
     sender, texts = burst
     if sender.truncated:
@@ -263,7 +287,8 @@ def _messages(burst: Burst) -> list[UserMessage | TruncatedError]:
     return [UserMessage(text, sender.port_id, group, sender.credentials) for text in texts]
 
 
-def _checked_number(name: str, value: int, least: int, most: int) -> int:
+def checked_number(name: str, value: int, least: int, most: int) -> int:
+    """The number.  Raises LocalProtocolError for what is none, or none of these."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise LocalProtocolError(f"{name}={value!r} is no number from {least} to {most}")
     return value

@@ -1,0 +1,110 @@
+"""``Outbox`` in blocking code: its pump is a thread.
+
+May call ``transport``, ``protocol``, ``blocking.user``, ``blocking.waiting`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Self
+
+from netlink_safe.blocking.waiting import Waiter, carried, result
+from netlink_safe.errors import LocalProtocolError, LockHeldError
+from netlink_safe.protocol.deadline import checked_timeout
+from netlink_safe.transport.forks import forks
+from netlink_safe.transport.locks import check_blocking_wait, waits
+from netlink_safe.transport.outbox import Posts
+from netlink_safe.transport.pump import GRACE, Pump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netlink_safe.blocking.user import User
+    from netlink_safe.protocol.backlog import WhenFull
+    from netlink_safe.protocol.message import Undelivered
+
+
+class Outbox(Posts):
+    """Hands messages to other processes over without waiting, whatever the poster holds.
+
+    Its pump, a daemon thread that starts at once, sends in order for each peer; what finds its peer
+    full is tried again after pauses, and holds up no other peer.
+
+    ``capacity`` is how many messages are held at most: those not yet taken, those whose peer is
+    full, and the one being sent.  It may be passed by one for each thread that posts at the same
+    moment.  ``when_full`` says what happens then: ``"drop_oldest"``, ``"drop_newest"``, or
+    ``"raise"`` OutboxFull.
+    ``deadline`` is how long, in seconds, a message may be held; later it is given up.
+    ``on_undelivered`` is called with an Undelivered for each message that is given up, in the
+    pump's thread, which waits for it.
+    ``user`` sends the messages, so that they have its port ID; else the outbox opens a socket of
+    its own on NETLINK_USERSOCK.
+    Raises LocalProtocolError for nonsense and in a free-threaded build, OSError, NotSupported.
+    """
+
+    @waits
+    def __init__(
+        self,
+        capacity: int = 1024,
+        when_full: WhenFull = "drop_oldest",
+        deadline: float = 30.0,
+        on_undelivered: Callable[[Undelivered], object] | None = None,
+        *,
+        user: User | None = None,
+    ) -> None:
+        check_blocking_wait()
+        super().__init__(capacity, when_full, deadline, on_undelivered, user=user)
+        self._waiter = Waiter()
+        self._thread = threading.Thread(
+            target=_run, args=(self._pump,), name="netlink_safe outbox", daemon=True
+        )
+        try:
+            self._thread.start()
+        except BaseException:  # no thread to be had: nobody else would give the descriptors back
+            self._pump.end()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.close()
+        except LockHeldError:
+            self._pump.give_up()
+            raise
+
+    @waits
+    def flush(self, timeout: float = 5.0) -> None:
+        """Wait until all that was posted before has been sent, dropped or given up.
+
+        Raises NetlinkTimeout after ``timeout`` seconds, which says how much is held and who is
+        full; it is still held.  ClosedError, LocalProtocolError in ``on_undelivered``.
+        """
+        self._check_not_the_pump()
+        result(self._pump.flush(checked_timeout(timeout)), self._waiter)
+
+    @waits
+    def close(self, timeout: float = 5.0) -> None:
+        """Refuse posts, wait until all has been sent, and after ``timeout`` seconds give up.
+
+        What is held then is tried once more, and else is undelivered, counted, and told to
+        ``on_undelivered``, in which this raises LocalProtocolError.  Harmless when done twice, and
+        in a forked child, where it does nothing.
+        """
+        check_blocking_wait()
+        limit = checked_timeout(timeout)
+        if self._forks != forks():
+            return
+        self._check_not_the_pump()
+        result(self._pump.close(limit), self._waiter)
+        if self._pump.is_over:
+            self._thread.join(GRACE)
+
+    def _check_not_the_pump(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise LocalProtocolError("on_undelivered, called by the pump, cannot wait for it")
+
+
+def _run(pump: Pump) -> None:
+    carried(pump.run(), Waiter())

@@ -1,0 +1,209 @@
+"""What an outbox holds, and what became of the rest; without a lock.
+
+::
+
+    post() --> ring --> the pump --> its peer
+                           |  ^
+              peer is full v  |  after a pause
+                         the peer's queue
+
+Posters append to the ring; the pump, and it alone, takes from it, and puts messages whose peer is
+full into a queue of that peer.  Where everything is full, a poster drops the oldest: the first of a
+peer's queue, or else of the ring.
+
+Why no lock is needed, in a build with a GIL:
+
+* A message is in one place, and whoever wants it takes it from there: ``append``, ``appendleft``
+  and ``popleft`` of a deque are single calls into C, so that of two who want the same message one
+  gets it and the other one the next.
+* To append to the ring is all that a post does, so that whatever interrupts it, a thread or a
+  signal's handler, finds the message posted, or not posted, but nothing half done.
+* Counts are raised in one call too, where a message leaves the ring in the same one that takes it;
+  what is held is what was posted less what has ended (``protocol.counters``).
+* ``room`` is written by the pump alone.  A poster looks at it and then appends; between the two
+  another may do the same, so that ``capacity`` can be passed by one message for each thread that
+  posts at that moment, and by no more: whoever comes behind them sees the ring as it is.
+
+May call ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import attrs
+
+from netlink_safe.errors import OutboxFull
+from netlink_safe.protocol.counters import Count, new_count, read, read_with, take_and_count
+from netlink_safe.protocol.pauses import Pauses
+from netlink_safe.protocol.statistics import OutboxStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Payload, port ID, and when it was posted (monotonic, in seconds).
+Message: TypeAlias = tuple[bytes, int, float]
+
+WhenFull: TypeAlias = Literal["drop_oldest", "drop_newest", "raise"]
+
+#: Why a message was given up, as statistics name it.
+Reason: TypeAlias = Literal["deadline", "no_such_peer", "refused", "closed"]
+REASONS: Final[tuple[Reason, ...]] = ("deadline", "no_such_peer", "refused", "closed")
+
+#: Less than any ring's length: whoever wants to append has to ask.
+NO_ROOM: Final = -1
+
+
+@attrs.define(slots=True, eq=False)
+class Peer:
+    """A peer that was full: what waits for it, in order, and when it is tried again.
+
+    ``added`` counts what was ever put into ``queue``, so that what has left it is known, too.
+    """
+
+    port_id: int
+    queue: deque[Message] = attrs.field(factory=deque)
+    added: int = 0
+    pauses: Pauses = attrs.field(factory=Pauses)
+    due: float = 0.0
+
+    def add(self, message: Message) -> None:
+        """Put a message behind the others."""
+        self.added += 1
+        self.queue.append(message)
+
+    @property
+    def left(self) -> int:
+        """How many have left the queue, whoever took them."""
+        return self.added - len(self.queue)
+
+
+class Backlog:
+    """The ring, the queues of peers that are full, and the counts.
+
+    Any thread may append to ``ring`` when ``len(ring) < room``, or ``make_room()`` says so; all
+    other methods but ``statistics`` are the pump's.  ``is_asleep`` says that who has appended is to
+    wake the pump; ``is_closed`` that there is to be no room any more.
+    """
+
+    def __init__(self, capacity: int, when_full: WhenFull) -> None:
+        self.capacity = capacity
+        self.room = capacity
+        self.is_asleep = False
+        self.is_closed = False
+        self.ring: deque[Message] = deque()
+        self.peers: dict[int, Peer] = {}
+        self._when_full = when_full
+        self._taken = new_count()
+        self._sent = new_count()
+        self._undelivered: dict[Reason, Count] = {reason: new_count() for reason in REASONS}
+        self._dropped_newest = new_count()
+        self._dropped_from_ring = new_count()
+        self._dropped_from_queues = new_count()
+        self._refused = new_count()
+
+    # What posters call.
+
+    def make_room(self) -> bool:
+        """Whether a message may be appended although everything is full.
+
+        Raises OutboxFull where that is what was asked for.
+        """
+        if self._when_full == "drop_oldest":
+            self._drop_oldest()
+            return True
+        if self._when_full == "drop_newest":
+            next(self._dropped_newest)
+            return False
+        next(self._refused)
+        raise OutboxFull(self.capacity)
+
+    def _drop_oldest(self) -> None:
+        """Drop what was posted first; where the pump has all there is in its hands, nothing."""
+        for peer in sorted(self.peers.values(), key=_age_of_first):
+            if take_and_count(peer.queue, self._dropped_from_queues):
+                return
+        take_and_count(self.ring, self._dropped_from_ring)
+
+    # What the pump calls.
+
+    def take(self) -> Message | None:
+        """The first message of the ring, which is now in the pump's hands."""
+        return take_and_count(self.ring, self._taken)
+
+    def keep(self, message: Message) -> Peer:
+        """Put a message behind what waits for its peer."""
+        port_id = message[1]
+        peer = self.peers.get(port_id)
+        if peer is None:
+            peer = self.peers[port_id] = Peer(port_id)
+        peer.add(message)
+        return peer
+
+    def count_sent(self) -> None:
+        """The message in the pump's hands has been sent."""
+        next(self._sent)
+
+    def count_undelivered(self, reason: Reason) -> None:
+        """The message in the pump's hands has been given up."""
+        next(self._undelivered[reason])
+
+    def tidy(self) -> None:
+        """Forget peers for whom nothing waits."""
+        for peer in [peer for peer in self.peers.values() if not peer.queue]:
+            del self.peers[peer.port_id]
+
+    def measure(self) -> None:
+        """Say anew how much room there is beside what has been taken and has not ended."""
+        taken, *ended = read(
+            [self._taken, self._sent, self._dropped_from_queues, *self._undelivered.values()]
+        )
+        self.room = NO_ROOM if self.is_closed else self.capacity - (taken - sum(ended))
+
+    # What anybody may call.
+
+    def statistics(self, now: float) -> OutboxStatistics:
+        """What was counted, at one moment; the ages and peers of about the same."""
+        in_ring, counted = read_with(
+            self.ring,
+            [
+                self._taken,
+                self._sent,
+                self._dropped_newest,
+                self._dropped_from_ring,
+                self._dropped_from_queues,
+                self._refused,
+                *self._undelivered.values(),
+            ],
+        )
+        taken, sent, newest, from_ring, from_queues, refused, *undelivered = counted
+        peers = list(self.peers.values())
+        firsts = [*_first(self.ring), *(m for peer in peers for m in _first(peer.queue))]
+        return OutboxStatistics(
+            capacity=self.capacity,
+            posted=in_ring + taken + newest + from_ring,
+            sent=sent,
+            dropped={"oldest": from_ring + from_queues, "newest": newest},
+            undelivered=sum(undelivered),
+            undelivered_because=dict(zip(self._undelivered, undelivered, strict=True)),
+            held=in_ring + taken - sent - from_queues - sum(undelivered),
+            refused=refused,
+            oldest_age=max((now - message[2] for message in firsts), default=None),
+            full_peers=tuple(peer.port_id for peer in peers),
+        )
+
+
+def _first(queue: deque[Message]) -> Iterable[Message]:
+    """The first of a queue that others may empty at any time; nothing from an empty one."""
+    try:
+        return (queue[0],)
+    except IndexError:
+        return ()
+
+
+def _age_of_first(peer: Peer) -> float:
+    for message in _first(peer.queue):
+        return message[2]
+    return math.inf
