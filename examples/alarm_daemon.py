@@ -1,10 +1,10 @@
 """A daemon that keeps alarms in a table under a lock, and is never stuck while it holds it.
 
+    python examples/alarm_daemon.py [--port PORT] [--changes N]
+
 Peers speak netlink messages over NETLINK_USERSOCK: they WATCH, RAISE and CLEAR, and who watches is
 sent an ALARM for each change; examples/alarm_peer.c is one of them.  A peer that does not read
 harms nobody: what it is too slow for is dropped, and counted.
-
-    python examples/alarm_daemon.py [--port PORT] [--changes N]
 """
 
 import argparse

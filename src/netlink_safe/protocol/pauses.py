@@ -11,7 +11,7 @@ from typing import Final
 #: In seconds: each pause is twice the last, and then shortened by up to a half at random, so that
 #: many senders do not come at once.
 FIRST: Final = 0.001
-LONGEST: Final = 0.05
+LONGEST: Final = 0.1
 
 
 class Pauses:
