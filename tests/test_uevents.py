@@ -254,7 +254,7 @@ async def test_events_during_the_look_come_behind_it_once(
     surface: Surface, links: Links, sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Devices come and go between the kernel's number and the walk, and behind it."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
     made: list[int] = []
@@ -275,7 +275,7 @@ async def test_events_during_the_look_come_behind_it_once(
                 there.make(f"early{number}", f"new{number}")
         return seen
 
-    monkeypatch.setattr(following, "look", busy_look)
+    monkeypatch.setattr(sightings, "look", busy_look)
     async with surface.open_uevents(subsystem="net", coldplug=True, receive_buffer=FLOOR) as events:
         belief = Belief()
         await until_silent(events, belief)
@@ -487,13 +487,13 @@ async def test_where_there_is_no_sysfs_the_overrun_comes_alone(
     surface: Surface, links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says why; coldplug is refused."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import NoSysfsError
 
     def no_look(*_: object) -> None:
         raise NoSysfsError("there is none here")
 
-    monkeypatch.setattr(following, "look", no_look)
+    monkeypatch.setattr(sightings, "look", no_look)
     with pytest.raises(nls.LocalProtocolError, match="coldplug takes sysfs: there is none"):
         async with surface.open_uevents(coldplug=True):
             pass
@@ -513,7 +513,7 @@ async def test_a_look_that_failed_is_made_again(
     surface: Surface, links: Links, sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The overrun is told at once, the difference when it can be had."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
     looks = []
@@ -524,7 +524,7 @@ async def test_a_look_that_failed_is_made_again(
             raise OSError(5, "Input/output error")
         return look(*arguments)
 
-    monkeypatch.setattr(following, "look", failing_once)
+    monkeypatch.setattr(sightings, "look", failing_once)
     async with surface.open_uevents(subsystem="net", receive_buffer=FLOOR, heartbeat=0.1) as events:
         for left, right in names(range(60)):
             links.make(left, right)
@@ -546,10 +546,10 @@ async def test_a_look_that_sysfs_holds_up_ends_at_the_deadline(
     surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening does not wait for ever for a sysfs that does not answer."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
 
     release = threading.Event()
-    monkeypatch.setattr(following, "look", lambda *_: release.wait(30))
+    monkeypatch.setattr(sightings, "look", lambda *_: release.wait(30))
     try:
         with taking_at_most(5), pytest.raises(nls.NetlinkTimeout, match="opening of a listening"):
             async with surface.open_uevents(timeout=0.2):
@@ -879,7 +879,7 @@ async def test_an_idle_timeout_does_not_hide_an_overrun(
     surface: Surface, links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a look is under way, there is something to be told."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
     looks = []
@@ -890,7 +890,7 @@ async def test_an_idle_timeout_does_not_hide_an_overrun(
             threading.Event().wait(0.5)
         return look(*arguments)
 
-    monkeypatch.setattr(following, "look", slow_look)
+    monkeypatch.setattr(sightings, "look", slow_look)
     async with surface.open_uevents(
         subsystem="net", receive_buffer=FLOOR, idle_timeout=0.2
     ) as events:
@@ -937,7 +937,7 @@ async def test_a_first_look_that_fails_is_made_later(
     surface: Surface, links: Links, sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was to be silent, so that nobody need know; what comes meanwhile is told."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
     looks: list[int] = []
@@ -948,7 +948,7 @@ async def test_a_first_look_that_fails_is_made_later(
             raise OSError(5, "Input/output error")
         return look(*arguments)
 
-    monkeypatch.setattr(following, "look", failing_once)
+    monkeypatch.setattr(sightings, "look", failing_once)
     async with surface.open_uevents(
         subsystem="net", receive_buffer=FLOOR, heartbeat=0.05
     ) as events:
@@ -970,7 +970,7 @@ async def test_a_look_that_hangs_is_not_made_again_meanwhile(
     surface: Surface, links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One stuck sysfs does not take every worker of the process."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
     release = threading.Event()
@@ -982,7 +982,7 @@ async def test_a_look_that_hangs_is_not_made_again_meanwhile(
             assert release.wait(30)
         return look(*arguments)
 
-    monkeypatch.setattr(following, "look", hanging)
+    monkeypatch.setattr(sightings, "look", hanging)
     try:
         async with surface.open_uevents(
             subsystem="net", receive_buffer=FLOOR, heartbeat=0.02, timeout=0.05
@@ -1106,7 +1106,7 @@ async def test_what_is_raised_in_a_look_hides_no_loss(
     surface: Surface, links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupt, say: the next receive begins anew and tells the overrun."""
-    from netlink_safe.transport import following
+    from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
     looks: list[int] = []
@@ -1115,7 +1115,7 @@ async def test_what_is_raised_in_a_look_hides_no_loss(
         looks.append(1)
         return 1 // 0 if len(looks) == 2 else look(*arguments)
 
-    monkeypatch.setattr(following, "look", interrupted)
+    monkeypatch.setattr(sightings, "look", interrupted)
     async with surface.open_uevents(subsystem="net", receive_buffer=FLOOR) as events:
         for left, right in names(range(60)):
             links.make(left, right)

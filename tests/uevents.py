@@ -21,7 +21,7 @@ MNT_DETACH: Final = 2
 NLM_F_REQUEST_ACK: Final = 0x05
 
 
-def text(action: str, devpath: str, subsystem: str = "net", **properties: object) -> bytes:
+def text(action: str, devpath: str, subsystem: str = "net", /, **properties: object) -> bytes:
     """An event as the kernel writes it, but for the SEQNUM."""
     said = {"ACTION": action, "DEVPATH": devpath, "SUBSYSTEM": subsystem, **properties}
     lines = "".join(f"{name}={value}\0" for name, value in said.items())

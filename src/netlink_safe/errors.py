@@ -110,17 +110,40 @@ class KernelError(NetlinkError, OSError):
 
     ``errno`` is the kernel's, ``extack`` what its extended acknowledgement adds (message, offset of
     the attribute meant, policy), ``request`` what was asked for.
+    ``path`` are the types that lead to the attribute that the kernel means, the outermost first,
+    and ``attribute`` is the same by name, or by number where nobody knows one; None where it means
+    none.
     """
 
-    def __init__(self, errno: int, request: str, extack: ExtendedAck | None = None) -> None:
+    def __init__(
+        self,
+        errno: int,
+        request: str,
+        extack: ExtendedAck | None = None,
+        path: tuple[int, ...] = (),
+        attribute: str | None = None,
+    ) -> None:
         super().__init__(errno, os.strerror(errno))
         self.request = request
         self.extack = extack
+        self.path = path
+        self.attribute = attribute
 
     def __str__(self) -> str:
         name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
-        said = f"; the kernel says: {self.extack}" if self.extack else ""
-        return f"the kernel refused {self.request}: {self.strerror} ({name}){said}"
+        return f"the kernel refused {self.request}: {self.strerror} ({name}){self._said()}"
+
+    def _said(self) -> str:
+        """What the extended ack adds; the attribute by name says more than its offset does."""
+        if self.extack is None:
+            return ""
+        said = self.extack.message or ""
+        if self.attribute is not None:
+            missing = " is missing" if self.extack.missing_type is not None else ""
+            said = f"{said} (attribute {self.attribute}{missing})".lstrip()
+        else:
+            said = str(self.extack)
+        return f"; the kernel says: {said}"
 
 
 class NotSupported(KernelError):
@@ -139,7 +162,31 @@ class NotSupported(KernelError):
 
     def __str__(self) -> str:
         since = f"; it came with Linux {self.since}" if self.since else ""
-        return f"this kernel does not support {self.feature}{since}: {self.strerror}"
+        return f"this kernel does not support {self.feature}{since}: {self.strerror}{self._said()}"
+
+
+class FamilyNotFound(KernelError):
+    """No generic netlink family has the name ``family`` in this network namespace.
+
+    The kernel looks for a module by the alias ``module_alias`` when it is asked for a family that
+    it does not know; ``module`` is the one that is installed under this alias, None where none is.
+    """
+
+    def __init__(self, family: str, module_alias: str, module: str | None) -> None:
+        super().__init__(errno_names.ENOENT, f"the generic netlink family {family!r}")
+        self.family = family
+        self.module_alias = module_alias
+        self.module = module
+
+    def __str__(self) -> str:
+        if self.module is None:
+            why = f"no installed module has the alias {self.module_alias}"
+        else:
+            why = f"try: modprobe {self.module}"
+        return (
+            f"there is no generic netlink family {self.family!r} here: {why}; some families are in "
+            "the first network namespace alone"
+        )
 
 
 class InconsistentError(NetlinkError):

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from netlink_safe.aio.streams import Stream
 from netlink_safe.families.uevents import UeventItem, uevents
+from netlink_safe.protocol.statistics import UeventStatistics
 from netlink_safe.transport.following import Follower, Listening
+from netlink_safe.transport.sightings import Sightings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netlink_safe.families.uevent_match import MatchLike, Texts
     from netlink_safe.families.uevents import Source
-    from netlink_safe.protocol.statistics import UeventStatistics
     from netlink_safe.transport.namespace import NetworkNamespace
 
 
@@ -29,7 +30,12 @@ class Uevents(Stream[UeventItem]):
 
     def statistics(self) -> UeventStatistics:
         """What was heard and counted since the opening."""
-        return self._follower.statistics()
+        reader = self._follower.reader
+        return UeventStatistics(
+            **self._follower.counted(),
+            events=0 if reader is None else reader.delivered,
+            last_seqnum=getattr(reader, "last_seqnum", None),
+        )
 
 
 def open_uevents(
@@ -72,4 +78,4 @@ def open_uevents(
         receive_buffer=receive_buffer,
     )
     wanted = uevents(subsystem, devtype, action, match, coldplug, source, strict)
-    return Uevents(Follower(wanted, listening))
+    return Uevents(Follower(Sightings(wanted, netns is not None), listening))

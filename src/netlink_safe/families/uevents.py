@@ -132,6 +132,7 @@ class UeventReader:
             if query.subsystems is None
             else frozenset(name.encode("utf-8", "surrogateescape") for name in query.subsystems)
         )
+        self.is_stale = False  # events tell all there is to tell
         self.last_seqnum: int | None = None
         self.duplicates = 0
         self.delivered = 0

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import DecodeError, KernelError, NotSupported, OverrunError
 from netlink_safe.wire.ack import Ack, parse_done, parse_error
+from netlink_safe.wire.attribute_path import path_meant, spelled
 from netlink_safe.wire.constants import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
@@ -31,7 +32,7 @@ from netlink_safe.wire.constants import (
     NLMSG_NOOP,
     NLMSG_OVERRUN,
 )
-from netlink_safe.wire.header import Strides, build_message, parse_message
+from netlink_safe.wire.header import HEADER, Strides, build_message, parse_message
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -167,8 +168,13 @@ class Exchange:
         request = self._request
         if ack.errno in request.missing:
             self.error = NotSupported(ack.errno, request.feature, request.since, ack.extack)
-        else:
-            self.error = KernelError(ack.errno, request.name, ack.extack)
+            return
+        path: tuple[int, ...] = ()
+        if request.attributes_at is not None:
+            start = HEADER.size + request.attributes_at
+            path = path_meant(self.data_to_send(), start, ack.extack)
+        attribute = spelled(path, request.names) if path else None
+        self.error = KernelError(ack.errno, request.name, ack.extack, path, attribute)
 
     def _follow(self, event: Event) -> None:
         self.state = self._transitions[self.state, event]

@@ -6,12 +6,15 @@ May call ``wire``.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import attrs
 
 from netlink_safe.wire.constants import NLM_F_DUMP
 from netlink_safe.wire.header import Strides
+
+if TYPE_CHECKING:
+    from netlink_safe.wire.attribute_path import Names
 
 Row = TypeVar("Row")
 
@@ -37,6 +40,8 @@ class Request(Generic[Row]):
     the errnos ``instead_on``.
     ``missing`` are the errnos with which a kernel says that it lacks ``feature``, which came with
     release ``since``.
+    ``attributes_at`` is where in the payload attributes begin, in bytes, and ``names`` what they
+    are called, for an error to say which one the kernel means.
     """
 
     name: str
@@ -54,6 +59,8 @@ class Request(Generic[Row]):
     feature: str = "this request"
     since: str | None = None
     missing: frozenset[int] = frozenset()
+    attributes_at: int | None = None
+    names: Names | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def is_dump(self) -> bool:

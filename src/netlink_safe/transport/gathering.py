@@ -68,6 +68,21 @@ class Rows(Generic[Row]):
         return kept
 
 
+class Kept(Generic[Row]):
+    """A fold that keeps the rows: for a table that is of use only when it is whole."""
+
+    def __init__(self, request: Request[Row]) -> None:
+        self.kept: list[Row] = []
+        self._read = request.read
+
+    @property
+    def rows(self) -> int:
+        return len(self.kept)
+
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
+        return self._read(data, offset, strides, self.kept)
+
+
 class Folded(Generic[Fold]):
     """Rows folded: there are never any to hand out."""
 

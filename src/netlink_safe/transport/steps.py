@@ -8,6 +8,7 @@ perhaps an empty one.  So deadlines, attempts and retries are written once, for 
 
     ask(pool, requests, terms)         yields rows, as they come
     fold(pool, requests, terms, new)   yields none; returns what the folds have made of them
+    whole(pool, request, terms)        yields none; returns all rows, once there are all
       `- _asked                        one request, or what may be asked instead of it
            `- _attempts                another attempt where that is allowed
                 `- _attempt            one exchange on one socket
@@ -31,7 +32,7 @@ from netlink_safe.errors import (
 from netlink_safe.protocol.deadline import given_up_at
 from netlink_safe.protocol.exchange import Exchange
 from netlink_safe.protocol.trust import reject_reply
-from netlink_safe.transport.gathering import Folded, Rows
+from netlink_safe.transport.gathering import Folded, Kept, Rows
 from netlink_safe.transport.pool import answered
 from netlink_safe.transport.terms import Collector, Wait
 
@@ -69,6 +70,12 @@ def fold(
         folded = yield from _asked(pool, request, terms, partial(Folded, new_fold=new_fold))
         folds += [each.fold for each in folded]
     return folds
+
+
+def whole(pool: SocketPool, request: Request[Row], terms: Terms) -> Steps[Any, list[Row]]:
+    """All rows of a request, which is asked again where its table changed meanwhile."""
+    folds = yield from fold(pool, [request], terms, partial(Kept, request))
+    return [row for each in folds for row in each.kept]
 
 
 def call(function: Callable[[], Result]) -> Steps[Any, Result]:

@@ -5,7 +5,7 @@ sysfs_init_fs_context), so that /sys is often another namespace's.  Whoever may 
 own, beside the mount table, in a thread that is in the namespace; /sys is taken where it shows the
 interfaces that the namespace has.
 
-May call ``transport.mounting``, ``transport.udev_database`` and ``protocol``.
+May call ``transport`` and ``protocol``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.protocol.sighting import Look, Sighting
+from netlink_safe.transport.terms import NoLookError
 from netlink_safe.transport.udev_database import processed
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV})
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
-class NoSysfsError(Exception):
+class NoSysfsError(NoLookError):
     """There is no sysfs of this namespace to look at; the text says why."""
 
 

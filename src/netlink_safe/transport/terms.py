@@ -25,6 +25,10 @@ WhenInterrupted: TypeAlias = Literal["retry", "raise", "accept"]
 Result = TypeVar("Result")
 
 
+class NoLookError(Exception):
+    """There is nothing to look at that would show what is so now; the text says why."""
+
+
 class Collector(Protocol):
     """What becomes of an attempt's rows.
 

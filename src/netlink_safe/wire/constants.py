@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+NETLINK_ROUTE: Final = 0
 NETLINK_USERSOCK: Final = 2
 NETLINK_SOCK_DIAG: Final = 4
+NETLINK_GENERIC: Final = 16
 
 NLMSG_NOOP: Final = 1
 NLMSG_ERROR: Final = 2

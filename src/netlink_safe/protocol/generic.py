@@ -1,0 +1,179 @@
+"""What a generic family is asked, while it is known by its name alone.
+
+The kernel gives a family its number when the family is registered, and another one when it comes
+back.  So builders make a GenericRequest; when the number is known it becomes a Request.
+
+May call ``protocol.request``, ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+import attrs
+
+from netlink_safe.errors import LocalProtocolError
+from netlink_safe.protocol.request import Request, Row
+from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.generic import attributes_at, build_generic, parse_generic
+from netlink_safe.wire.header import HEADER, row_offsets
+from netlink_safe.wire.values import decode_values, encode_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from netlink_safe.protocol.request import RowReader
+    from netlink_safe.wire.attribute_path import Names
+    from netlink_safe.wire.generic import GenericMessage
+    from netlink_safe.wire.header import Strides
+    from netlink_safe.wire.policy import OperationPolicy, Policy
+    from netlink_safe.wire.values import Value
+
+
+class OperationLike(Protocol):
+    """What a command can; see ``families.ctrl``."""
+
+    @property
+    def can_do(self) -> bool: ...
+
+    @property
+    def can_dump(self) -> bool: ...
+
+
+class Resolved(Protocol):
+    """A family whose number is known; see ``families.ctrl``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def header_size(self) -> int: ...
+
+    @property
+    def groups(self) -> Mapping[str, int]: ...
+
+    def operation(self, command: int, /) -> OperationLike | None: ...
+
+
+class Controller(Protocol):
+    """How families are asked for; the module ``families.ctrl`` is one."""
+
+    def get_family(self, name: str) -> Request[Any]: ...
+
+    def get_families(self) -> Request[Any]: ...
+
+    def get_policy(self, family: Any, command: int | None = None) -> Request[Any]: ...
+
+    def joined(self, parts: Any) -> dict[int, OperationPolicy]: ...
+
+
+@attrs.frozen(slots=True)
+class GenericReply:
+    """A message of a family that nobody has described; ``values`` are its attributes, by type.
+
+    They are plain values where the kernel's policy says what they are, and bytes elsewhere.
+    """
+
+    command: int
+    version: int
+    header: bytes
+    values: Mapping[int, Any]
+
+    @classmethod
+    def read(cls, message: GenericMessage, policy: Policy | None) -> GenericReply:
+        """Read a message.  Raises DecodeError."""
+        values = decode_values(message.attributes, policy)
+        return cls(message.command, message.version, message.header, values)
+
+
+@attrs.frozen(slots=True)
+class RowsOf(Generic[Row]):
+    """Which notifications of a family tell of rows, for a picture that follows them.
+
+    ``key`` says what a row is about.  ``commands`` are those of notifications that hold a row, None
+    for all, and ``removals`` those that say that it is gone.  ``concerns`` leaves rows out that the
+    dump would not give.
+    """
+
+    key: Callable[[Row], Hashable]
+    removals: frozenset[int] = frozenset()
+    commands: frozenset[int] | None = None
+    concerns: Callable[[Row], bool] | None = None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GenericRequest(Generic[Row]):
+    """One question to a family, or one order, by the family's name.
+
+    ``name`` is for people; it stands in every error.
+    ``attributes`` are bytes, or plain values that the kernel's policy gives their widths.
+    ``header`` is the family's own, zeros unless given; ``version`` the family's unless given.
+    ``read`` makes a row of a message; the policy is of this operation, None where there is none.
+    ``idempotent`` questions may be asked again on a fresh socket; a dump always is one.
+    ``rows`` say how notifications change what a dump gave.
+    """
+
+    name: str
+    family: str
+    command: int
+    attributes: bytes | Mapping[int, Value] = attrs.field(default=b"", repr=False)
+    header: bytes = b""
+    version: int | None = None
+    read: Callable[[GenericMessage, Policy | None], Row] = attrs.field(repr=False, eq=False)
+    idempotent: bool = False
+    wants_policy: bool = False
+    names: Names | None = attrs.field(default=None, repr=False, eq=False)
+    rows: RowsOf[Row] | None = attrs.field(default=None, repr=False, eq=False)
+
+    def bound(self, family: Resolved, policy: Policy | None, is_dump: bool) -> Request[Row]:
+        """The request to a family whose number is known.
+
+        Raises LocalProtocolError for values that its policy does not take, and for a header that is
+        longer than the family's.
+        """
+        if len(self.header) > family.header_size:
+            raise LocalProtocolError(
+                f"the header of {family.name} has {family.header_size} bytes, not "
+                f"{len(self.header)}"
+            )
+        attributes = self.attributes
+        if isinstance(attributes, Mapping):
+            attributes = encode_values(attributes, policy)
+        header = self.header.ljust(family.header_size, b"\0")
+        version = family.version if self.version is None else self.version
+        rows = self.rows
+        return Request(
+            name=self.name,
+            type=family.id,
+            flags=NLM_F_DUMP if is_dump else 0,
+            payload=build_generic(self.command, version, header, attributes),
+            row_type=family.id,
+            row_minimum=HEADER.size + attributes_at(family.header_size),
+            read=reader(lambda message: self.read(message, policy), family.header_size),
+            identity=None if rows is None else rows.key,
+            idempotent=is_dump or self.idempotent,
+            may_stall=True,
+            feature=f"operation {self.command} of {family.name}",
+            attributes_at=attributes_at(family.header_size),
+            names=self.names,
+        )
+
+
+def reader(parse: Callable[[GenericMessage], Row], header_size: int) -> RowReader[Row]:
+    """Read rows that are messages of a family whose own header has so many bytes."""
+
+    def read(data: bytes, offset: int, strides: Strides, rows: list[Row]) -> int:
+        offsets, end = row_offsets(data, offset, strides)
+        for start in offsets:
+            (length, *_) = HEADER.unpack_from(data, start)
+            rows.append(parse(parse_generic(data, start, start + length, header_size)))
+        return end
+
+    return read

@@ -1,0 +1,150 @@
+"""Generic netlink families by name: their numbers, their policies, and questions to them.
+
+A family's number is asked for once.  It is another one after its module went and came back; then
+the kernel does not know the old one (ENOENT, ``net/netlink/genetlink.c``: genl_rcv_msg), or, much
+later, since numbers are given out in a circle (idr_alloc_cyclic), it is another family's.  So where
+a request is refused as one to nobody, or as one that its receiver does not know, the number is
+asked for again, and if it has changed the request is made once more: the first one did nothing.
+
+May call ``transport``, ``protocol``, ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Final
+
+from netlink_safe.errors import FamilyNotFound, KernelError, NotSupported
+from netlink_safe.transport import steps
+from netlink_safe.transport.modules import family_alias, module_for
+from netlink_safe.wire.policy import OperationPolicy
+
+if TYPE_CHECKING:
+    from netlink_safe.protocol.generic import Controller, GenericRequest, Resolved
+    from netlink_safe.protocol.request import Request, Row
+    from netlink_safe.transport.pool import SocketPool
+    from netlink_safe.transport.terms import Steps, Terms
+
+#: With these the kernel refuses what it asks nobody for, or what its receiver does not know.
+MISSED: Final = frozenset({errno.ENOENT, errno.EOPNOTSUPP})
+
+
+class Families:
+    """The families that one opened object has asked for."""
+
+    def __init__(self, pool: SocketPool, controller: Controller) -> None:
+        self.pool = pool
+        self._controller = controller
+        self._known: dict[str, Any] = {}
+        self._policies: dict[tuple[int, int], OperationPolicy] = {}
+
+    def find(self, name: str, terms: Terms) -> Steps[Any, Any]:
+        """The family, asked for the first time.  Raises FamilyNotFound."""
+        known = self._known.get(name)
+        return known or (yield from self.find_anew(name, terms))
+
+    def find_anew(self, name: str, terms: Terms) -> Steps[Any, Any]:
+        """The family as it is now.  Raises FamilyNotFound."""
+        before = self._known.pop(name, None)
+        try:
+            (found,) = yield from steps.whole(self.pool, self._controller.get_family(name), terms)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            alias = family_alias(name)
+            raise FamilyNotFound(name, alias, module_for(alias)) from None
+        if before is not None and before.id != found.id:
+            self._policies = {
+                key: policy for key, policy in self._policies.items() if key[0] != before.id
+            }
+        self._known[name] = found
+        return found
+
+    def all(self, terms: Terms) -> Steps[Any, list[Any]]:
+        """All families of the network namespace."""
+        return (yield from steps.whole(self.pool, self._controller.get_families(), terms))
+
+    def policy(self, family: Resolved, command: int, terms: Terms) -> Steps[Any, OperationPolicy]:
+        """What an operation takes, asked for the first time.  Raises NotSupported."""
+        key = family.id, command
+        if key not in self._policies:
+            found = yield from self.policies(family, command, terms)
+            self._policies[key] = found.get(command, OperationPolicy())
+        return self._policies[key]
+
+    def policies(
+        self, family: Resolved, command: int | None, terms: Terms
+    ) -> Steps[Any, dict[int, OperationPolicy]]:
+        """What each operation takes, or one; nothing of those that take anything.
+
+        Raises NotSupported before Linux 5.10.
+        """
+        request = self._controller.get_policy(family, command)
+        try:
+            parts = yield from steps.whole(self.pool, request, terms)
+        except KernelError as error:
+            if error.errno == errno.ENODATA:  # no operation of it has a policy
+                return {}
+            if error.errno == errno.EOPNOTSUPP:
+                raise NotSupported(error.errno, request.name, "5.10", error.extack) from None
+            raise
+        return self._controller.joined(parts)
+
+
+def ask(
+    families: Families, request: GenericRequest[Row], terms: Terms, is_dump: bool
+) -> Steps[Row, None]:
+    """Yield the rows of one question to a family."""
+    family = yield from families.find(request.family, terms)
+    bound = yield from _bound(families, family, request, terms, is_dump)
+    try:
+        yield from steps.ask(families.pool, [bound], terms)
+    except KernelError as error:
+        if error.errno not in MISSED or terms.collectors[-1].handed_out:
+            raise
+        now = yield from families.find_anew(request.family, terms)
+        if now.id == family.id:
+            raise _explained(error, now, request, is_dump) from None
+    else:
+        return
+    bound = yield from _bound(families, now, request, terms, is_dump)
+    yield from steps.ask(families.pool, [bound], terms)
+
+
+def whole(
+    families: Families, request: GenericRequest[Row], terms: Terms, is_dump: bool
+) -> Steps[Any, list[Row]]:
+    """All rows of one question to a family that was looked up anew."""
+    family = yield from families.find_anew(request.family, terms)
+    bound = yield from _bound(families, family, request, terms, is_dump)
+    return (yield from steps.whole(families.pool, bound, terms))
+
+
+def _bound(
+    families: Families,
+    family: Resolved,
+    request: GenericRequest[Row],
+    terms: Terms,
+    is_dump: bool,
+) -> Steps[Any, Request[Row]]:
+    policy = None
+    if request.wants_policy:
+        try:
+            found = yield from families.policy(family, request.command, terms)
+        except KernelError:  # a kernel that does not say; then only bytes can be given
+            found = OperationPolicy()
+        policy = found.dump if is_dump else found.do
+    return request.bound(family, policy, is_dump)
+
+
+def _explained(
+    error: KernelError, family: Resolved, request: GenericRequest[Any], is_dump: bool
+) -> KernelError:
+    """An EOPNOTSUPP that is about the operation as such says so."""
+    operation = family.operation(request.command)
+    able = operation is not None and (operation.can_dump if is_dump else operation.can_do)
+    if error.errno != errno.EOPNOTSUPP or able:
+        return error
+    verb = "dump" if is_dump else "request"
+    feature = f"operation {request.command} of {family.name} as a {verb}"
+    return NotSupported(errno.EOPNOTSUPP, feature, extack=error.extack)
