@@ -25,6 +25,13 @@ from netlink_safe._names import HOME_OF, load
 from netlink_safe._version import __version__
 
 if TYPE_CHECKING:
+    from netlink_safe.aio.generic import Family as Family
+    from netlink_safe.aio.generic import GenericNetlink as GenericNetlink
+    from netlink_safe.aio.generic import Subscription as Subscription
+    from netlink_safe.aio.generic import open_generic as open_generic
+    from netlink_safe.aio.route import Route as Route
+    from netlink_safe.aio.route import delete_link as delete_link
+    from netlink_safe.aio.route import open_route as open_route
     from netlink_safe.aio.outbox import Outbox as Outbox
     from netlink_safe.aio.requests import Dump as Dump
     from netlink_safe.aio.sock_diag import SockDiag as SockDiag
@@ -38,8 +45,10 @@ if TYPE_CHECKING:
     from netlink_safe.errors import DecodeError as DecodeError
     from netlink_safe.errors import DumpInterrupted as DumpInterrupted
     from netlink_safe.errors import ExtendedAck as ExtendedAck
+    from netlink_safe.errors import FamilyNotFound as FamilyNotFound
     from netlink_safe.errors import InconsistentError as InconsistentError
     from netlink_safe.errors import KernelError as KernelError
+    from netlink_safe.errors import LinkInUseError as LinkInUseError
     from netlink_safe.errors import LocalProtocolError as LocalProtocolError
     from netlink_safe.errors import LockHeldError as LockHeldError
     from netlink_safe.errors import NetlinkError as NetlinkError
@@ -51,6 +60,9 @@ if TYPE_CHECKING:
     from netlink_safe.errors import PeerQueueFull as PeerQueueFull
     from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
     from netlink_safe.errors import TruncatedError as TruncatedError
+    from netlink_safe.families.ctrl import Operation as Operation
+    from netlink_safe.families.generic import coded_request as coded_request
+    from netlink_safe.families.generic import generic_request as generic_request
     from netlink_safe.families.inet_diag import AddressFamily as AddressFamily
     from netlink_safe.families.inet_diag import Extension as Extension
     from netlink_safe.families.inet_diag import Shutdown as Shutdown
@@ -59,17 +71,30 @@ if TYPE_CHECKING:
     from netlink_safe.families.inet_socket import AcceptQueue as AcceptQueue
     from netlink_safe.families.inet_socket import Endpoint as Endpoint
     from netlink_safe.families.inet_socket import TcpSocket as TcpSocket
+    from netlink_safe.families.link import Link as Link
+    from netlink_safe.families.link import link as link
+    from netlink_safe.families.link import links as links
+    from netlink_safe.families.link import set_link as set_link
     from netlink_safe.families.tcp import tcp_socket as tcp_socket
     from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
     from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
     from netlink_safe.families.uevent import Origin as Origin
     from netlink_safe.families.uevent import Uevent as Uevent
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.protocol.codec import CodedMessage as CodedMessage
+    from netlink_safe.protocol.codec import MessageCodec as MessageCodec
+    from netlink_safe.protocol.generic import GenericReply as GenericReply
+    from netlink_safe.protocol.generic import GenericRequest as GenericRequest
+    from netlink_safe.protocol.generic import RowsOf as RowsOf
     from netlink_safe.protocol.message import Undelivered as Undelivered
     from netlink_safe.protocol.message import UserMessage as UserMessage
     from netlink_safe.protocol.message import message as message
+    from netlink_safe.protocol.notices import Added as Added
+    from netlink_safe.protocol.notices import Changed as Changed
     from netlink_safe.protocol.notices import Overrun as Overrun
+    from netlink_safe.protocol.notices import Removed as Removed
     from netlink_safe.protocol.notices import Resynced as Resynced
+    from netlink_safe.protocol.statistics import NotificationStatistics as NotificationStatistics
     from netlink_safe.protocol.statistics import OutboxStatistics as OutboxStatistics
     from netlink_safe.protocol.statistics import SocketStatistics as SocketStatistics
     from netlink_safe.protocol.statistics import UeventStatistics as UeventStatistics
@@ -77,11 +102,24 @@ if TYPE_CHECKING:
     from netlink_safe.transport.locks import LockHeldWarning as LockHeldWarning
     from netlink_safe.transport.locks import no_waiting as no_waiting
     from netlink_safe.transport.watched import watch_lock as watch_lock
+    from netlink_safe.wire.generic import GenericMessage as GenericMessage
+    from netlink_safe.wire.policy import AttributeKind as AttributeKind
+    from netlink_safe.wire.policy import AttributePolicy as AttributePolicy
+    from netlink_safe.wire.policy import OperationPolicy as OperationPolicy
+    from netlink_safe.wire.policy import Policy as Policy
+    from netlink_safe.wire.pyroute2 import pyroute2_codec as pyroute2_codec
 
 _HOME_OF = {
     **HOME_OF,
     "Dump": "aio.requests",
+    "Family": "aio.generic",
+    "GenericNetlink": "aio.generic",
+    "Subscription": "aio.generic",
+    "open_generic": "aio.generic",
     "Outbox": "aio.outbox",
+    "Route": "aio.route",
+    "delete_link": "aio.route",
+    "open_route": "aio.route",
     "SockDiag": "aio.sock_diag",
     "Uevents": "aio.uevents",
     "open_sock_diag": "aio.sock_diag",

@@ -130,20 +130,26 @@ class KernelError(NetlinkError, OSError):
         self.attribute = attribute
 
     def __str__(self) -> str:
-        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        name = _name_of(self.errno or 0)
         return f"the kernel refused {self.request}: {self.strerror} ({name}){self._said()}"
 
     def _said(self) -> str:
         """What the extended ack adds; the attribute by name says more than its offset does."""
         if self.extack is None:
             return ""
-        said = self.extack.message or ""
-        if self.attribute is not None:
-            missing = " is missing" if self.extack.missing_type is not None else ""
-            said = f"{said} (attribute {self.attribute}{missing})".lstrip()
-        else:
-            said = str(self.extack)
+        if self.attribute is None:
+            return f"; the kernel says: {self.extack}"
+        missing = " is missing" if self.extack.missing_type is not None else ""
+        meant = f"attribute {self.attribute}{missing}"
+        said = f"{self.extack.message} ({meant})" if self.extack.message else meant
         return f"; the kernel says: {said}"
+
+
+def _name_of(errno: int) -> str:
+    """The kernel's name of an errno; Python knows some by another one."""
+    if errno == errno_names.EOPNOTSUPP:
+        return "EOPNOTSUPP"
+    return errno_names.errorcode.get(errno, str(errno))
 
 
 class NotSupported(KernelError):
@@ -296,6 +302,64 @@ class NoSuchPeer(NetlinkError):
 
     def __str__(self) -> str:
         return f"nobody has the port ID {self.port_id} on this protocol, in this network namespace"
+
+
+class LinkInUseError(NetlinkError):
+    """A link was not deleted, since a port of an Open vSwitch datapath would go with it.
+
+    ``link`` is what was to be deleted, ``port`` the link that is a port: the same, its peer, or one
+    that stands on either; ``netns`` the network namespace that it is in, None for the link's own.
+    ``datapath`` and ``number`` say of which datapath and which port, None where that is not to be
+    seen.  ``owner`` is the pid of a process that serves the port and would put it back, 0 for one
+    that is not to be seen, and None where nobody does.
+    ``command`` takes the port out properly.
+    """
+
+    def __init__(
+        self,
+        link: str,
+        port: str,
+        datapath: str | None,
+        number: int | None,
+        netns: str | None = None,
+        owner: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(link, port)
+        self.link = link
+        self.port = port
+        self.datapath = datapath
+        self.number = number
+        self.netns = netns
+        self.owner = owner
+        self.reason = reason
+
+    @property
+    def command(self) -> str:
+        """What to type."""
+        inside = ""
+        if self.netns:
+            by_path = "/" in self.netns
+            inside = f"nsenter --net={self.netns} " if by_path else f"ip netns exec {self.netns} "
+        if self.owner is None and self.datapath is not None:
+            return f"{inside}ovs-dpctl del-if {self.datapath} {self.port}"
+        return f"{inside}ovs-vsctl del-port {self.port}"
+
+    def __str__(self) -> str:
+        port = self.port if self.port != self.link else "it"
+        where = f" in the network namespace {self.netns}" if self.netns else ""
+        if self.reason is not None:
+            return f"{self.link} was not deleted: {self.reason}"
+        datapath = "a datapath" if self.datapath is None else f"the datapath {self.datapath}"
+        number = "a port" if self.number is None else f"port {self.number}"
+        served = ""
+        if self.owner is not None:
+            who = f"process {self.owner}" if self.owner else "a process"
+            served = f", which {who} serves and would put back"
+        return (
+            f"{self.link} was not deleted: {port}{where} is {number} of {datapath} of Open vSwitch"
+            f"{served}; take it out first: {self.command}"
+        )
 
 
 class ClosedError(NetlinkError):

@@ -118,7 +118,7 @@ class Dump(Generic[Row]):
             raise ClosedError("this dump was given up; ask again")
 
 
-class RequestSocket:
+class Opened:
     """An opened object that asks the kernel; any number of tasks may use it at once.
 
     Each exchange has a kernel socket of its own while it lasts.  ``timeout`` of a verb is for the
@@ -156,6 +156,26 @@ class RequestSocket:
         """
         self._pool.close()
         self._waiter.wake()
+
+    def statistics(self) -> SocketStatistics:
+        """What was seen and counted since the opening."""
+        return self._pool.statistics()
+
+    def _terms(
+        self,
+        timeout: opening.Timeout | None,
+        when_interrupted: WhenInterrupted = "retry",
+        distinct: bool = False,
+    ) -> Terms:
+        try:
+            limit = self._timeout if timeout is None else timeout
+            return opening.new_terms(self._pool, limit, when_interrupted, distinct)
+        except ClosedError as error:
+            raise AsyncClosedError(*error.args) from None
+
+
+class RequestSocket(Opened):
+    """An opened object that is asked in the words of a family; see ``Opened``."""
 
     def dump(
         self,
@@ -213,19 +233,3 @@ class RequestSocket:
         terms.doing = f"/proc/net/{', '.join(names)}"
         reading = steps.call(partial(self._pool.namespace.read, names))
         return await result(offload(reading, terms), self._waiter)
-
-    def statistics(self) -> SocketStatistics:
-        """What was seen and counted since the opening."""
-        return self._pool.statistics()
-
-    def _terms(
-        self,
-        timeout: opening.Timeout | None,
-        when_interrupted: WhenInterrupted = "retry",
-        distinct: bool = False,
-    ) -> Terms:
-        try:
-            limit = self._timeout if timeout is None else timeout
-            return opening.new_terms(self._pool, limit, when_interrupted, distinct)
-        except ClosedError as error:
-            raise AsyncClosedError(*error.args) from None

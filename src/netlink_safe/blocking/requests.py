@@ -118,7 +118,7 @@ class _Batches(Generic[Row]):
             raise ClosedError("this dump was given up; ask again")
 
 
-class RequestSocket:
+class Opened:
     """An opened object that asks the kernel; any number of threads may use it at once.
 
     Each exchange has a kernel socket of its own while it lasts.  ``timeout`` of a verb is for the
@@ -153,6 +153,35 @@ class RequestSocket:
         self._pool.close()
         if hasattr(self, "_waiter"):  # without descriptors to be had, there is none
             self._waiter.wake()
+
+    def statistics(self) -> SocketStatistics:
+        """What was seen and counted since the opening."""
+        return self._pool.statistics()
+
+    def _terms(
+        self,
+        timeout: opening.Timeout | None,
+        when_interrupted: WhenInterrupted = "retry",
+        distinct: bool = False,
+    ) -> Terms:
+        limit = self._timeout if timeout is None else timeout
+        return opening.new_terms(self._pool, limit, when_interrupted, distinct)
+
+    def _result(
+        self, operation: Steps[Any, Result], requests: Sequence[Request[Any]], terms: Terms
+    ) -> Result:
+        return result(self._carried(operation, requests, terms), self._waiter)
+
+    def _carried(
+        self, operation: Steps[Row, Result], requests: Sequence[Request[Any]], terms: Terms
+    ) -> Steps[Row, Result]:
+        if workers.needs_worker(self._pool, requests):
+            return workers.offload(operation, terms)
+        return operation
+
+
+class RequestSocket(Opened):
+    """An opened object that is asked in the words of a family; see ``Opened``."""
 
     def dump(
         self,
@@ -208,28 +237,3 @@ class RequestSocket:
         terms.doing = f"/proc/net/{', '.join(names)}"
         reading = steps.call(partial(self._pool.namespace.read, names))
         return result(workers.offload(reading, terms), self._waiter)
-
-    def statistics(self) -> SocketStatistics:
-        """What was seen and counted since the opening."""
-        return self._pool.statistics()
-
-    def _terms(
-        self,
-        timeout: opening.Timeout | None,
-        when_interrupted: WhenInterrupted = "retry",
-        distinct: bool = False,
-    ) -> Terms:
-        limit = self._timeout if timeout is None else timeout
-        return opening.new_terms(self._pool, limit, when_interrupted, distinct)
-
-    def _result(
-        self, operation: Steps[Any, Result], requests: Sequence[Request[Any]], terms: Terms
-    ) -> Result:
-        return result(self._carried(operation, requests, terms), self._waiter)
-
-    def _carried(
-        self, operation: Steps[Row, Result], requests: Sequence[Request[Any]], terms: Terms
-    ) -> Steps[Row, Result]:
-        if workers.needs_worker(self._pool, requests):
-            return workers.offload(operation, terms)
-        return operation

@@ -36,6 +36,7 @@ NOTIFY_GROUP: Final = 0x10
 NAME: Final = "nlctrl"
 VERSION: Final = 2
 LONGEST_NAME: Final = 15
+BYTE: Final = 0xFF
 
 NEWFAMILY, DELFAMILY, GETFAMILY = 1, 2, 3
 NEWMCAST_GRP, DELMCAST_GRP = 7, 8
@@ -166,6 +167,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_command(command: int) -> int:
+    """The command's number.  Raises LocalProtocolError for what can be none."""
+    if isinstance(command, bool) or not isinstance(command, int) or not 0 <= command <= BYTE:
+        raise LocalProtocolError(f"command={command!r} is no number from 0 to {BYTE}")
+    return command
+
+
 def parse_family(message: GenericMessage) -> FamilyRecord:
     """Read CTRL_CMD_NEWFAMILY, or the same in a notification.  Raises DecodeError."""
     said = message.attributes
@@ -182,6 +190,12 @@ def parse_family(message: GenericMessage) -> FamilyRecord:
         operations=tuple(map(_operation, [] if operations is None else operations.each_nested())),
         groups=dict(map(_group, [] if groups is None else groups.each_nested())),
     )
+
+
+def tells_of(name: str, message: GenericMessage) -> bool:
+    """Whether a notification of the controller says that a family has come or gone."""
+    is_about_one = message.command in {NEWFAMILY, DELFAMILY}
+    return is_about_one and message.attributes.text(FAMILY_NAME) == name
 
 
 def _operation(numbered: tuple[int, Attributes]) -> Operation:

@@ -1,13 +1,15 @@
 """The words of inet_diag: address families, states, extensions, timers.
 
 From ``include/uapi/linux/inet_diag.h`` and ``include/net/tcp_states.h``.
-Imports nothing of ours.
+May call ``wire``.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import Final
+
+from netlink_safe.wire.enums import newer_member
 
 TCPDIAG_GETSOCK: Final = 18
 SOCK_DIAG_BY_FAMILY: Final = 20
@@ -53,12 +55,7 @@ class TcpState(enum.IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> TcpState | None:
-        if not isinstance(value, int) or not 0 <= value <= 0xFF:
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"STATE_{value}"
-        member._value_ = value
-        return member
+        return newer_member(cls, value, "STATE", 0xFF)
 
 
 class Extension(enum.IntEnum):

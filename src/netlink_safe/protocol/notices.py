@@ -1,19 +1,26 @@
-"""What a stream of notifications says of itself, between those of the kernel.
+"""What a stream of notifications says of itself, and of the table that it follows.
 
 May call nothing of the library.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Generic, TypeVar
+
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+Row = TypeVar("Row")
 
 
 @attrs.frozen(slots=True)
 class Overrun:
     """Notifications were lost for want of room in the receive buffer; ``drops`` counts them.
 
-    What was queued before them has been handed out.  What follows now is the difference that a
-    look at sysfs showed, and then Resynced; or, where that look was not to be had, nothing, and
+    What was queued before them has been handed out.  What follows now is the difference that a look
+    at sysfs, or a dump, showed, and then Resynced; or, where none was to be had, nothing, and
     ``unresynced`` says why.
     """
 
@@ -23,10 +30,36 @@ class Overrun:
 
 @attrs.frozen(slots=True)
 class Resynced:
-    """The difference has been told: ``added`` and ``removed`` count its events.
+    """The difference has been told: ``added``, ``removed`` and ``changed`` count its items.
 
     From here on the listener's picture is the kernel's again.
     """
 
     added: int
     removed: int
+    changed: int = 0
+
+
+@attrs.frozen(slots=True)
+class Added(Generic[Row]):
+    """There is a row that was not there, or that was not known."""
+
+    key: Hashable
+    row: Row
+
+
+@attrs.frozen(slots=True)
+class Changed(Generic[Row]):
+    """A row is another one than ``before``."""
+
+    key: Hashable
+    row: Row
+    before: Row
+
+
+@attrs.frozen(slots=True)
+class Removed(Generic[Row]):
+    """A row is gone; this is the last that was known of it."""
+
+    key: Hashable
+    row: Row

@@ -40,6 +40,7 @@ class Request(Generic[Row]):
     the errnos ``instead_on``.
     ``missing`` are the errnos with which a kernel says that it lacks ``feature``, which came with
     release ``since``.
+    An ``is_order`` request is acknowledged, and has no row.
     ``attributes_at`` is where in the payload attributes begin, in bytes, and ``names`` what they
     are called, for an error to say which one the kernel means.
     """
@@ -59,6 +60,7 @@ class Request(Generic[Row]):
     feature: str = "this request"
     since: str | None = None
     missing: frozenset[int] = frozenset()
+    is_order: bool = False
     attributes_at: int | None = None
     names: Names | None = attrs.field(default=None, repr=False, eq=False)
 

@@ -82,6 +82,27 @@ class UeventStatistics:
 
 
 @attrs.frozen(slots=True)
+class NotificationStatistics:
+    """What a subscription to a generic family has heard since it was opened.
+
+    Sizes, ``drops``, ``rejected`` and ``duplicates`` are as in UeventStatistics; ``items`` were
+    handed out, those of dumps among them.
+    """
+
+    receive_buffer: int
+    requested_receive_buffer: int
+    queued: int
+    drops: int
+    datagrams: int
+    items: int
+    rejected: Mapping[str, int]
+    duplicates: int
+    overruns: int
+    resyncs: int
+    timeouts: int
+
+
+@attrs.frozen(slots=True)
 class UserStatistics:
     """What a socket for messages between processes has seen since it was opened.
 

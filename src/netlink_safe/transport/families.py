@@ -91,6 +91,22 @@ class Families:
         return self._controller.joined(parts)
 
 
+def policy_of(
+    families: Families, name: str, command: int, terms: Terms
+) -> Steps[Any, OperationPolicy]:
+    """What an operation of a family takes; nothing is said of one that it has not."""
+    family = yield from families.find(name, terms)
+    return (yield from families.policy(family, command, terms))
+
+
+def policies_of(
+    families: Families, name: str, terms: Terms
+) -> Steps[Any, dict[int, OperationPolicy]]:
+    """What each operation of a family takes."""
+    family = yield from families.find_anew(name, terms)
+    return (yield from families.policies(family, None, terms))
+
+
 def ask(
     families: Families, request: GenericRequest[Row], terms: Terms, is_dump: bool
 ) -> Steps[Row, None]:
@@ -112,11 +128,10 @@ def ask(
 
 
 def whole(
-    families: Families, request: GenericRequest[Row], terms: Terms, is_dump: bool
+    families: Families, family: Resolved, request: GenericRequest[Row], terms: Terms
 ) -> Steps[Any, list[Row]]:
-    """All rows of one question to a family that was looked up anew."""
-    family = yield from families.find_anew(request.family, terms)
-    bound = yield from _bound(families, family, request, terms, is_dump)
+    """All rows of a dump of a family."""
+    bound = yield from _bound(families, family, request, terms, True)
     return (yield from steps.whole(families.pool, bound, terms))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.forks import forks
 from netlink_safe.transport.socket import KernelSocket
+from netlink_safe.wire.constants import NETLINK_ADD_MEMBERSHIP, SOL_NETLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,11 @@ class ListeningSocket(KernelSocket):
                 if error.errno != errno.ENOBUFS:
                     raise
                 self.overruns += 1
+
+    def join(self, group: int) -> None:
+        """Join one more multicast group.  Raises OSError."""
+        self.check_usable()
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def losses(self) -> int:
         """What only grows when something is lost: the drops, or ENOBUFS before Linux 4.12."""

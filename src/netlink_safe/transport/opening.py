@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, get_args
 from netlink_safe.errors import LocalProtocolError, RemoteProtocolError
 from netlink_safe.protocol.deadline import Deadline, checked_timeout
 from netlink_safe.protocol.request import Request, Row
+from netlink_safe.protocol.statistics import Tally
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
 from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 from netlink_safe.transport.pool import SocketPool
@@ -62,8 +63,25 @@ def new_terms(
     return Terms(deadline, pool.tally, when_interrupted, distinct)
 
 
+def own_terms(timeout: float, doing: str) -> Terms:
+    """The terms of an operation that belongs to no opened object, its clock running."""
+    return Terms(Deadline(timeout), Tally(), doing=doing)
+
+
+def row_or_none(rows: list[Row], name: str) -> Row | None:
+    """The one row of a request that may have none.  Raises RemoteProtocolError for several."""
+    if len(rows) > 1:
+        raise RemoteProtocolError(f"{name} was answered with {len(rows)} messages; ask by dump()")
+    return rows[0] if rows else None
+
+
 def only_row(rows: list[Row], request: Request[Row]) -> Row:
-    """The one row of a request that is no dump.  Raises RemoteProtocolError for none."""
+    """The one row of a request that is no dump; None for an order.
+
+    Raises RemoteProtocolError for none.
+    """
+    if request.is_order:
+        return None  # type: ignore[return-value]  # an order is a Request[None]
     if not rows:
         raise RemoteProtocolError(f"the kernel acknowledged {request.name} and gave no row")
     return rows[0]

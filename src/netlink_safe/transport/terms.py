@@ -67,6 +67,7 @@ class Terms:
 
     ``may_stall`` says that the kernel may hold up the next step, ``outcome`` what NetlinkTimeout is
     to say of the request; ``seen`` are the rows that a distinct dump has given already.
+    ``done`` is what an operation of several steps has done so far, for an error to tell.
     """
 
     deadline: Deadline
@@ -80,6 +81,7 @@ class Terms:
     datagrams: int = 0
     collectors: list[Collector] = attrs.field(factory=list)
     seen: set[Hashable] = attrs.field(factory=set)
+    done: list[str] = attrs.field(factory=list)
     over: bool = False
 
     def timed_out(
@@ -89,6 +91,8 @@ class Terms:
         if not self.over:
             self.over = True
             self.tally.timeouts += 1
+        if self.done:
+            detail = f"{detail}; " * bool(detail) + f"done before that: {', '.join(self.done)}"
         return NetlinkTimeout(
             waiting_for,
             self.deadline.timeout,

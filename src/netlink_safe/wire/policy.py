@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from netlink_safe.wire.enums import newer_member
+
 if TYPE_CHECKING:
     from netlink_safe.wire.attributes import Attributes
 
@@ -52,12 +54,7 @@ class AttributeKind(enum.IntEnum):
     @classmethod
     def _missing_(cls, value: object) -> AttributeKind | None:
         """A kind that is newer than this library: its payload is bytes."""
-        if not isinstance(value, int) or value < 0:
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = f"KIND_{value}"
-        member._value_ = value
-        return member
+        return newer_member(cls, value, "KIND")
 
 
 #: How the kinds that are numbers of one width stand in memory.

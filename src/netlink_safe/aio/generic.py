@@ -1,0 +1,217 @@
+"""``open_generic`` in async code.
+
+May call ``transport``, ``families``, ``protocol``, ``wire``, ``aio.requests``, ``aio.streams``,
+``aio.waiting`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from netlink_safe.aio.requests import Dump, Opened
+from netlink_safe.aio.streams import Stream
+from netlink_safe.aio.waiting import result
+from netlink_safe.families import ctrl
+from netlink_safe.families.generic import following
+from netlink_safe.protocol.statistics import NotificationStatistics
+from netlink_safe.transport import families as asking
+from netlink_safe.transport import opening
+from netlink_safe.transport.families import Families
+from netlink_safe.transport.following import Follower, Listening
+from netlink_safe.transport.locks import waits
+from netlink_safe.transport.notifications import Notifications
+from netlink_safe.transport.workers import offload
+from netlink_safe.wire.constants import NETLINK_GENERIC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    from netlink_safe.protocol.codec import MessageCodec
+    from netlink_safe.protocol.generic import GenericRequest
+    from netlink_safe.protocol.request import Row
+    from netlink_safe.transport.namespace import NetworkNamespace
+    from netlink_safe.transport.pool import SocketPool
+    from netlink_safe.transport.terms import WhenInterrupted
+    from netlink_safe.wire.policy import OperationPolicy
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Family(ctrl.FamilyRecord):
+    """A family as the controller describes it, which can be asked what it takes."""
+
+    _generic: GenericNetlink = attrs.field(repr=False, eq=False)
+
+    @waits
+    async def policy(
+        self, operation: int, *, timeout: opening.Timeout | None = None
+    ) -> OperationPolicy:
+        """What an operation takes, by the kernel's own word (Linux 5.10 and newer).
+
+        Raises NetlinkTimeout; NotSupported; LocalProtocolError for no number.
+        """
+        return await self._generic.policy(self.name, operation, timeout=timeout)
+
+
+class Subscription(Stream[Any]):
+    """What a family tells of itself; see Stream for the verbs."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        super().__init__(follower)
+
+    def statistics(self) -> NotificationStatistics:
+        """What was heard and counted since the opening."""
+        reader = self._follower.reader
+        delivered = 0 if reader is None else reader.delivered
+        return NotificationStatistics(**self._follower.counted(), items=delivered)
+
+
+class GenericNetlink(Opened):
+    """Questions and orders to generic families; see ``Opened``."""
+
+    def __init__(self, pool: SocketPool, timeout: float, netns: NetworkNamespace) -> None:
+        super().__init__(pool, timeout)
+        self._families = Families(pool, ctrl)
+        self._netns = netns
+
+    @waits
+    async def family(self, name: str, *, timeout: opening.Timeout | None = None) -> Family:
+        """A family by name; the kernel may load a module for it.
+
+        Raises FamilyNotFound; NetlinkTimeout; LocalProtocolError for what can be no name.
+        """
+        terms = self._terms(timeout)
+        found = await result(offload(self._families.find_anew(name, terms), terms), self._waiter)
+        return self._with_policies(found)
+
+    @waits
+    async def families(self, *, timeout: opening.Timeout | None = None) -> list[Family]:
+        """All families of the network namespace.  Raises NetlinkTimeout."""
+        terms = self._terms(timeout)
+        found = await result(offload(self._families.all(terms), terms), self._waiter)
+        return [self._with_policies(one) for one in found]
+
+    @waits
+    async def policy(
+        self, family: str, operation: int, *, timeout: opening.Timeout | None = None
+    ) -> OperationPolicy:
+        """What an operation of a family takes.  Raises as ``Family.policy``; FamilyNotFound."""
+        terms = self._terms(timeout)
+        command = ctrl.checked_command(operation)
+        asked = asking.policy_of(self._families, family, command, terms)
+        return await result(offload(asked, terms), self._waiter)
+
+    @waits
+    async def policies(
+        self, family: str, *, timeout: opening.Timeout | None = None
+    ) -> dict[int, OperationPolicy]:
+        """What each operation of a family takes, by command; the same."""
+        terms = self._terms(timeout)
+        asked = asking.policies_of(self._families, family, terms)
+        return await result(offload(asked, terms), self._waiter)
+
+    @waits
+    async def request(
+        self, request: GenericRequest[Row], *, timeout: opening.Timeout | None = None
+    ) -> Row | None:
+        """Ask for one thing, or give an order; None where the kernel only acknowledges.
+
+        Raises KernelError, which names the attribute that the kernel means, where it does;
+        FamilyNotFound; NotSupported; NetlinkTimeout, whose ``outcome`` is ``"unknown"`` for an
+        order that the kernel had, and may still carry out; LocalProtocolError, DecodeError.
+        """
+        terms = self._terms(timeout)
+        terms.deadline.pause()
+        operation = offload(asking.ask(self._families, request, terms, False), terms)
+        async with Dump(operation, terms, self._waiter) as dump:
+            rows = [row async for row in dump]
+        return opening.row_or_none(rows, request.name)
+
+    def dump(
+        self,
+        request: GenericRequest[Row],
+        *,
+        timeout: opening.Timeout | None = None,
+        when_interrupted: WhenInterrupted = "retry",
+        distinct: bool = False,
+    ) -> Dump[Row]:
+        """Ask for a table, and iterate over its rows as they come.
+
+        The timeout counts the time spent in here, not the consumer's between two rows.
+        ``distinct`` leaves out rows with a key that was seen before, of requests that know one.
+        Raises, while iterating, as ``request`` does; OverrunError and DumpInterrupted where another
+        attempt is not allowed, since rows were handed out; TruncatedError; ClosedError.
+        """
+        terms = self._terms(timeout, when_interrupted, distinct)
+        terms.deadline.pause()
+        operation = offload(asking.ask(self._families, request, terms, True), terms)
+        return Dump(operation, terms, self._waiter)
+
+    def subscribe(
+        self,
+        family: str | None = None,
+        groups: Iterable[str] | None = None,
+        *,
+        snapshot: GenericRequest[Any] | None = None,
+        key: Callable[[Any], Hashable] | None = None,
+        removals: Iterable[int] = (),
+        codec: MessageCodec | None = None,
+        timeout: float | None = None,
+        idle_timeout: float | None = None,
+        heartbeat: float = 30.0,
+        receive_buffer: int | None = None,
+    ) -> Subscription:
+        """Hear what a family tells in its multicast groups, for ``async with``.
+
+        ``groups`` are names, by default all that the family has.
+        Without ``snapshot`` it yields notifications, as ``codec`` reads them or in plain values,
+        and ``Overrun`` where some were lost.
+        With one, a request for the family's table, it yields the table's rows and what becomes of
+        them: ``Added``, ``Changed`` and ``Removed``, once each, and behind each dump ``Resynced``.
+        The table is dumped, on another socket, behind the subscription and again behind every
+        overrun, and whenever the family has come back after it was gone.
+        ``key`` says what a row is about, and ``removals`` which commands say that it is gone, for
+        requests that do not say so themselves.
+        ``timeout``, in seconds, is for the opening, for each dump and for each ``receive()``;
+        ``idle_timeout`` ends the iteration when nothing came for so long; ``heartbeat`` is how
+        often an idle subscription sees whether anything was lost.
+        ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a
+        128th of the memory and at most 128 MiB.
+        Raises LocalProtocolError for nonsense; and, when entered, FamilyNotFound,
+        LocalProtocolError for a group that the family has not, PermissionError for one that takes
+        rights, NetlinkTimeout.
+        """
+        listening = Listening(
+            netns=self._netns,
+            timeout=self._timeout if timeout is None else timeout,
+            heartbeat=heartbeat,
+            idle_timeout=idle_timeout,
+            receive_buffer=receive_buffer,
+        )
+        wanted = following(family, groups, snapshot, key, removals, codec)
+        pool = opening.new_pool(NETLINK_GENERIC, listening.timeout, None, self._netns)
+        return Subscription(Follower(Notifications(Families(pool, ctrl), wanted), listening))
+
+    def _with_policies(self, found: ctrl.FamilyRecord) -> Family:
+        return Family(**attrs.asdict(found, recurse=False), generic=self)
+
+
+def open_generic(
+    *,
+    timeout: float = 5.0,
+    receive_buffer: int | None = None,
+    netns: NetworkNamespace = None,
+) -> GenericNetlink:
+    """Open generic netlink, for ``async with``.
+
+    ``timeout`` in seconds, above 0, is for each verb as a whole; ``math.inf`` waits for ever.
+    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
+    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    Raises LocalProtocolError for nonsense; and, when entered, FileNotFoundError where there is no
+    such namespace, PermissionError without the right to enter it, NetlinkTimeout when the opening
+    takes longer than ``timeout``.
+    """
+    pool = opening.new_pool(NETLINK_GENERIC, timeout, receive_buffer, netns)
+    return GenericNetlink(pool, timeout, netns)

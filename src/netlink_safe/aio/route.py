@@ -1,0 +1,78 @@
+"""Links in async code: looking at them, and deleting one without pulling a port.
+
+May call ``transport``, ``families``, ``protocol``, ``wire``, ``aio.requests``, ``aio.waiting`` and
+``errors``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netlink_safe.aio.requests import RequestSocket
+from netlink_safe.aio.waiting import Waiter, result
+from netlink_safe.families import ctrl
+from netlink_safe.families.link_guard import deletion
+from netlink_safe.transport import opening
+from netlink_safe.transport.locks import waits
+from netlink_safe.transport.plans import Hands, carried_out
+from netlink_safe.transport.workers import offload
+from netlink_safe.wire.constants import NETLINK_ROUTE
+
+if TYPE_CHECKING:
+    from netlink_safe.transport.namespace import NetworkNamespace
+
+
+class Route(RequestSocket):
+    """Questions to rtnetlink; see RequestSocket for the verbs."""
+
+
+def open_route(
+    *,
+    timeout: float = 5.0,
+    receive_buffer: int | None = None,
+    netns: NetworkNamespace = None,
+) -> Route:
+    """Open rtnetlink for questions about links, for ``async with``.
+
+    ``timeout`` in seconds, above 0, is for each verb as a whole; ``math.inf`` waits for ever.
+    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
+    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    Raises LocalProtocolError for nonsense; and, when entered, FileNotFoundError where there is no
+    such namespace, PermissionError without the right to enter it, NetlinkTimeout when the opening
+    takes longer than ``timeout``.
+    """
+    return Route(opening.new_pool(NETLINK_ROUTE, timeout, receive_buffer, netns), timeout)
+
+
+@waits
+async def delete_link(
+    name: str,
+    detach: bool = False,
+    force: bool = False,
+    *,
+    timeout: float = 5.0,
+    netns: NetworkNamespace = None,
+) -> None:
+    """Delete a network link, unless a port of an Open vSwitch datapath would go with it.
+
+    It looks at the link, at the other end of a pair, here or in another namespace, and at what
+    stands on either, and refuses with LinkInUseError, which names datapath, port and the command
+    that takes the port out.
+    With ``detach`` it takes the port out itself: the link is set down, the vport deleted and seen
+    to be gone, and only then the link is deleted.  A port that a living process serves, which would
+    put it back, it leaves alone.
+    ``force`` goes on in spite of that, deletes a link whose other end cannot be looked at, and,
+    without ``detach``, a link that is a port.
+    ``timeout``, in seconds, is for all of it.  Where a step fails the link is set up again, and
+    what was done is in the error's notes; NetlinkTimeout says it in its text.
+
+    It cannot promise: that nobody makes the link a port between the look and the deletion, since
+    the kernel has no order for both; anything about ports of a datapath in user space (netdev,
+    DPDK), which do not show; or about a namespace that is deleted as a whole with one end in it.
+    Raises LinkInUseError; KernelError (ENODEV where there is no such link, EPERM without
+    CAP_NET_ADMIN); NetlinkTimeout; LocalProtocolError; FileNotFoundError, PermissionError for a
+    namespace.
+    """
+    terms = opening.own_terms(timeout, f"the deletion of the link {name}")
+    plan = deletion(name, detach, force)
+    await result(offload(carried_out(plan, Hands(netns, ctrl), terms), terms), Waiter())

@@ -1,0 +1,230 @@
+"""Network links over rtnetlink: what there are, and the few orders that taking one away needs.
+
+From ``include/uapi/linux/if_link.h`` and ``rtnetlink.h``; ``net/core/rtnetlink.c`` answers, under
+rtnl_lock, which it may wait for inside a send or a receive.
+
+May call ``protocol``, ``wire`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.protocol.request import Request
+from netlink_safe.wire.attributes import Attributes, build_text, build_u32
+from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.header import HEADER, row_offsets
+
+if TYPE_CHECKING:
+    from netlink_safe.wire.attribute_path import Names
+    from netlink_safe.wire.header import Strides
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWNSID, RTM_GETNSID = 88, 90
+
+ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO = 1, 3, 4, 5, 10, 16, 18
+EXT_MASK, LINK_NETNSID, TARGET_NETNSID = 29, 37, 46
+INFO_KIND, INFO_SLAVE_KIND = 1, 4
+NETNSA_NSID, NETNSA_FD = 1, 3
+RTEXT_FILTER_SKIP_STATS: Final = 8
+IFF_UP: Final = 1
+
+NAMES: Final[Names] = {
+    IFNAME: ("IFLA_IFNAME", None),
+    MTU: ("IFLA_MTU", None),
+    EXT_MASK: ("IFLA_EXT_MASK", None),
+    TARGET_NETNSID: ("IFLA_TARGET_NETNSID", None),
+}
+
+_LINK: Final = struct.Struct("=BxHiII")
+_GENERIC: Final = struct.Struct("=Bxxx")
+_S32: Final = struct.Struct("=i")
+_SIZE: Final = HEADER.size + _LINK.size
+_LONGEST_NAME: Final = 15
+_SKIP_STATISTICS: Final = build_u32(EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+
+#: Of these, deleting one end deletes the other.
+PAIRED: Final = frozenset({"veth", "netkit"})
+
+
+@attrs.frozen(slots=True)
+class Link:
+    """One network link.
+
+    ``kind`` is its driver's word, such as ``"veth"``, None for hardware.
+    ``master`` is the index of what it is a port of, and ``slave_kind`` that one's kind.
+    ``peer`` is the index of the other end of a pair, or of what it stands on, in the network
+    namespace that has the number ``peer_netnsid`` here, if that is not its own.
+    ``netnsid`` is the number of the namespace that was asked through, None for one's own.
+    """
+
+    index: int
+    name: str
+    kind: str | None
+    is_up: bool
+    operational_state: int | None
+    mtu: int | None
+    address: bytes | None
+    master: int | None
+    slave_kind: str | None
+    peer: int | None
+    peer_netnsid: int | None
+    netnsid: int | None = None
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether it is one end of a pair, whose other end goes with it."""
+        return self.kind in PAIRED
+
+
+def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
+    """Ask for a link by name or index; KernelError (ENODEV) where there is none.
+
+    ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
+    """
+    index, named = _selected(link)
+    return Request(
+        name=f"the link {link}",
+        type=RTM_GETLINK,
+        flags=0,
+        payload=_LINK.pack(0, 0, index, 0, 0) + named + _SKIP_STATISTICS + _through(netnsid),
+        row_type=RTM_NEWLINK,
+        row_minimum=_SIZE,
+        read=_read_links,
+        may_stall=True,
+        attributes_at=_LINK.size,
+        names=NAMES,
+    )
+
+
+def links() -> Request[Link]:
+    """Ask for all links of the network namespace, by dump."""
+    return Request(
+        name="links",
+        type=RTM_GETLINK,
+        flags=NLM_F_DUMP,
+        payload=_LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS,
+        row_type=RTM_NEWLINK,
+        row_minimum=_SIZE,
+        read=_read_links,
+        identity=_index_of,
+        may_stall=True,
+        attributes_at=_LINK.size,
+        names=NAMES,
+    )
+
+
+def set_link(
+    link: str | int, *, is_up: bool | None = None, mtu: int | None = None
+) -> Request[None]:
+    """Order a link up or down, or another MTU, in bytes.  Takes CAP_NET_ADMIN."""
+    index, named = _selected(link)
+    flags, change = (0, 0) if is_up is None else (IFF_UP * is_up, IFF_UP)
+    attributes = named + (b"" if mtu is None else build_u32(MTU, _checked_mtu(mtu)))
+    payload = _LINK.pack(0, 0, index, flags, change) + attributes
+    return _order(f"a change of the link {link}", RTM_NEWLINK, payload)
+
+
+def delete_link_unguarded(index: int) -> Request[None]:
+    """Order a link deleted, whatever hangs on it; ``delete_link`` is what looks first."""
+    return _order(f"the deletion of link {index}", RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0))
+
+
+def namespace_number(descriptor: int) -> Request[int]:
+    """Ask which number a network namespace has here, -1 for none, by an open descriptor of it."""
+    return Request(
+        name="the number of a network namespace",
+        type=RTM_GETNSID,
+        flags=0,
+        payload=_GENERIC.pack(0) + build_u32(NETNSA_FD, descriptor),
+        row_type=RTM_NEWNSID,
+        row_minimum=HEADER.size + _GENERIC.size,
+        read=_read_numbers,
+        may_stall=True,
+    )
+
+
+def _order(name: str, kind: int, payload: bytes) -> Request[None]:
+    return Request(
+        name=name,
+        type=kind,
+        flags=0,
+        payload=payload,
+        row_type=RTM_NEWLINK,
+        row_minimum=_SIZE,
+        read=_read_nothing,
+        idempotent=False,
+        may_stall=True,
+        is_order=True,
+        attributes_at=_LINK.size,
+        names=NAMES,
+    )
+
+
+def _index_of(row: Link) -> int:
+    return row.index
+
+
+def _selected(link: str | int) -> tuple[int, bytes]:
+    if isinstance(link, str) and 0 < len(link) <= _LONGEST_NAME and "\0" not in link:
+        return 0, build_text(IFNAME, link)
+    if isinstance(link, int) and not isinstance(link, bool) and 0 < link < 1 << 31:
+        return link, b""
+    raise LocalProtocolError(f"link={link!r} is neither a name of 1 to 15 letters nor an index")
+
+
+def _through(netnsid: int | None) -> bytes:
+    return b"" if netnsid is None else build_u32(TARGET_NETNSID, netnsid)
+
+
+def _checked_mtu(mtu: int) -> int:
+    if isinstance(mtu, bool) or not isinstance(mtu, int) or not 0 < mtu < 1 << 31:
+        raise LocalProtocolError(f"mtu={mtu!r} is no number of bytes")
+    return mtu
+
+
+def _read_links(data: bytes, offset: int, strides: Strides, rows: list[Link]) -> int:
+    offsets, end = row_offsets(data, offset, strides)
+    for start in offsets:
+        (length, *_) = HEADER.unpack_from(data, start)
+        _, _, index, flags, _ = _LINK.unpack_from(data, start + HEADER.size)
+        said = Attributes(data, start + _SIZE, start + length)
+        info = said.nested(LINKINFO)
+        name = said.text(IFNAME)
+        if name is None:
+            raise DecodeError("a link without a name", start)
+        rows.append(
+            Link(
+                index=index,
+                name=name,
+                kind=None if info is None else info.text(INFO_KIND),
+                is_up=bool(flags & IFF_UP),
+                operational_state=said.u8(OPERSTATE),
+                mtu=said.u32(MTU),
+                address=said.raw(ADDRESS),
+                master=said.u32(MASTER),
+                slave_kind=None if info is None else info.text(INFO_SLAVE_KIND),
+                peer=said.u32(LINK),
+                peer_netnsid=said.s32(LINK_NETNSID),
+                netnsid=said.s32(TARGET_NETNSID),
+            )
+        )
+    return end
+
+
+def _read_numbers(data: bytes, offset: int, strides: Strides, rows: list[int]) -> int:
+    offsets, end = row_offsets(data, offset, strides)
+    for start in offsets:
+        (length, *_) = HEADER.unpack_from(data, start)
+        said = Attributes(data, start + HEADER.size + _GENERIC.size, start + length)
+        number = said.s32(NETNSA_NSID)
+        rows.append(-1 if number is None else number)
+    return end
+
+
+def _read_nothing(data: bytes, offset: int, strides: Strides, _rows: list[None]) -> int:
+    return row_offsets(data, offset, strides)[1]

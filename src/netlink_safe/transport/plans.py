@@ -1,0 +1,154 @@
+"""Carrying a plan out: each wish is a question on a socket of its place, or a look at /proc.
+
+May call ``transport``, ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from netlink_safe.errors import NetlinkError, NetlinkTimeout
+from netlink_safe.protocol.plans import Ask, AskFamily, Done, OwnersOf, Pause, Place
+from netlink_safe.transport import families, steps
+from netlink_safe.transport.buffers import default_request_buffer
+from netlink_safe.transport.families import Families
+from netlink_safe.transport.namespace import NAMED, Namespace, NetworkNamespace
+from netlink_safe.transport.owners import owners_of
+from netlink_safe.transport.pool import SocketPool
+from netlink_safe.transport.terms import Wait
+from netlink_safe.wire.constants import NETLINK_GENERIC, NETLINK_ROUTE
+
+if TYPE_CHECKING:
+    from netlink_safe.protocol.generic import Controller
+    from netlink_safe.protocol.plans import Plan, Result, Wish
+    from netlink_safe.transport.terms import Steps, Terms
+
+_OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class _Descriptor:
+    """A descriptor that is somebody else's to close."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+
+class Hands:
+    """What a plan is carried out with: sockets in each place, made when needed."""
+
+    def __init__(self, netns: NetworkNamespace, controller: Controller) -> None:
+        self._here = netns
+        self._controller = controller
+        self._pools: dict[tuple[Place, int], SocketPool] = {}
+        self._families: dict[Place, Families] = {}
+        self._descriptors: dict[tuple[int, int], Place] = {}
+
+    def grant(self, wish: Wish, terms: Terms) -> Steps[Any, Any]:
+        """What a wish comes to.  Raises NetlinkError, OSError."""
+        if isinstance(wish, Ask):
+            pool = self._pool(wish.place, NETLINK_ROUTE)
+            return (yield from steps.whole(pool, wish.request, terms))
+        if isinstance(wish, AskFamily):
+            known = self._families.get(wish.place)
+            if known is None:
+                known = Families(self._pool(wish.place, NETLINK_GENERIC), self._controller)
+                self._families[wish.place] = known
+            asked = families.ask(known, wish.request, terms, wish.is_dump)
+            return (yield from _gathered(asked))
+        if isinstance(wish, OwnersOf):
+            namespace = self._pool(wish.place, NETLINK_GENERIC).namespace
+            return owners_of(namespace, wish.port_ids)
+        if isinstance(wish, Pause):
+            yield Wait(None, min(wish.seconds, terms.deadline.remaining()))
+            if terms.deadline.remaining() <= 0:
+                raise terms.timed_out(terms.doing)
+            return None
+        if isinstance(wish, Done):
+            terms.done.append(wish.what)
+            return None
+        return self._other_places()
+
+    def close(self) -> None:
+        """Give everything back."""
+        for pool in self._pools.values():
+            pool.close()
+        for place in self._descriptors.values():
+            if place.descriptor is not None:
+                os.close(place.descriptor)
+        self._descriptors.clear()
+
+    def _pool(self, place: Place, protocol: int) -> SocketPool:
+        pool = self._pools.get((place, protocol))
+        if pool is None:
+            number = place.descriptor
+            netns = self._here if number is None else _Descriptor(number)
+            pool = SocketPool(protocol, default_request_buffer(), Namespace(netns))
+            self._pools[place, protocol] = pool
+        return pool
+
+    def _other_places(self) -> list[Place]:
+        if not self._descriptors:
+            for label, path in _paths():
+                with contextlib.suppress(OSError):
+                    number = os.open(path, _OPENING)
+                    place = Place(label, number)
+                    status = os.fstat(number)
+                    kept = self._descriptors.setdefault((status.st_dev, status.st_ino), place)
+                    if kept is not place:
+                        os.close(number)
+        return list(self._descriptors.values())
+
+
+def carried_out(plan: Plan[Result], hands: Hands, terms: Terms) -> Steps[Any, Result]:
+    """Carry a plan out, and return its result."""
+    answer: Any = None
+    error: Exception | None = None
+    try:
+        while True:
+            try:
+                wish = plan.send(answer) if error is None else plan.throw(error)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
+            except (NetlinkError, OSError) as failed:
+                if terms.done and not isinstance(failed, NetlinkTimeout):  # which says it itself
+                    failed.add_note(f"done before that: {', '.join(terms.done)}")
+                raise
+            answer = error = None
+            try:
+                answer = yield from hands.grant(wish, terms)
+            except (NetlinkError, OSError) as refused:
+                error = refused
+    finally:
+        plan.close()
+        hands.close()
+
+
+def _paths() -> list[tuple[str, str]]:
+    """Namespaces by name, and then those of processes: what to call them, and where they are."""
+    paths: list[tuple[str, str]] = []
+    with contextlib.suppress(OSError):
+        paths += [(name, f"{NAMED}/{name}") for name in sorted(os.listdir(NAMED))]
+    for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
+        path = f"/proc/{pid}/ns/net"
+        paths.append((path, path))
+    return paths
+
+
+def _gathered(asked: Steps[Any, None]) -> Steps[Any, list[Any]]:
+    """All rows that are handed out, at once."""
+    rows: list[Any] = []
+    try:
+        for step in asked:
+            if isinstance(step, Wait):
+                yield step
+            else:
+                rows += step
+                yield []
+    finally:
+        asked.close()
+    return rows
