@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from netlink_safe.aio.generic import GenericNetlink as GenericNetlink
     from netlink_safe.aio.generic import Subscription as Subscription
     from netlink_safe.aio.generic import open_generic as open_generic
+    from netlink_safe.aio.outbox import Outbox as Outbox
+    from netlink_safe.aio.requests import Dump as Dump
     from netlink_safe.aio.route import Route as Route
     from netlink_safe.aio.route import delete_link as delete_link
     from netlink_safe.aio.route import open_route as open_route
-    from netlink_safe.aio.outbox import Outbox as Outbox
-    from netlink_safe.aio.requests import Dump as Dump
     from netlink_safe.aio.sock_diag import SockDiag as SockDiag
     from netlink_safe.aio.sock_diag import open_sock_diag as open_sock_diag
     from netlink_safe.aio.uevents import Uevents as Uevents

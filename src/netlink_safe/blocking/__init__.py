@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from netlink_safe.blocking.generic import GenericNetlink as GenericNetlink
     from netlink_safe.blocking.generic import Subscription as Subscription
     from netlink_safe.blocking.generic import open_generic as open_generic
-    from netlink_safe.blocking.route import Route as Route
-    from netlink_safe.blocking.route import delete_link as delete_link
-    from netlink_safe.blocking.route import open_route as open_route
     from netlink_safe.blocking.outbox import Outbox as Outbox
     from netlink_safe.blocking.requests import Dump as Dump
     from netlink_safe.blocking.requests import RequestSocket as RequestSocket
+    from netlink_safe.blocking.route import Route as Route
+    from netlink_safe.blocking.route import delete_link as delete_link
+    from netlink_safe.blocking.route import open_route as open_route
     from netlink_safe.blocking.sock_diag import SockDiag as SockDiag
     from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag
     from netlink_safe.blocking.uevents import Uevents as Uevents
