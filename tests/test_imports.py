@@ -106,5 +106,5 @@ def test_the_verbs_of_both_surfaces_are_the_same(room: str) -> None:
         twin = getattr(theirs, name)
         if inspect.isclass(thing):
             assert public(thing) == public(twin), name
-        else:
+        elif inspect.isfunction(thing):
             assert inspect.signature(thing).parameters == inspect.signature(twin).parameters, name
