@@ -48,7 +48,7 @@ class Awaited(Generic[T]):
 class AwaitedSockDiag:
     """A blocking SockDiag, seen as an async one."""
 
-    def __init__(self, diag: blocking.SockDiag) -> None:
+    def __init__(self, diag: blocking.RequestSocket) -> None:
         self._diag = diag
         self._pool = diag._pool
 
@@ -75,6 +75,43 @@ class AwaitedSockDiag:
 
     def statistics(self) -> SocketStatistics:
         return self._diag.statistics()
+
+
+class AwaitedFamily:
+    """A blocking Family, seen as an async one."""
+
+    def __init__(self, family: blocking.Family) -> None:
+        self._family = family
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._family, name)
+
+    async def policy(self, *arguments: Any, **options: Any) -> Any:
+        return self._family.policy(*arguments, **options)
+
+
+class AwaitedGeneric(AwaitedSockDiag):
+    """A blocking GenericNetlink, seen as an async one."""
+
+    def __init__(self, generic: blocking.GenericNetlink) -> None:
+        self._diag: Any = generic
+        self._pool = generic._pool
+        self._families = generic._families
+
+    async def family(self, *arguments: Any, **options: Any) -> AwaitedFamily:
+        return AwaitedFamily(self._diag.family(*arguments, **options))
+
+    async def families(self, **options: Any) -> list[AwaitedFamily]:
+        return list(map(AwaitedFamily, self._diag.families(**options)))
+
+    async def policy(self, *arguments: Any, **options: Any) -> Any:
+        return self._diag.policy(*arguments, **options)
+
+    async def policies(self, *arguments: Any, **options: Any) -> Any:
+        return self._diag.policies(*arguments, **options)
+
+    def subscribe(self, *arguments: Any, **options: Any) -> AwaitedUevents:
+        return AwaitedUevents(partial(self._diag.subscribe, *arguments, **options))
 
 
 class AwaitedUevents:
@@ -146,6 +183,10 @@ class AwaitedOutbox:
         self._outbox.close(*arguments, **options)
 
 
+async def _delete_link_blocking(*arguments: Any, **options: Any) -> None:
+    blocking.delete_link(*arguments, **options)
+
+
 async def _collect_blocking(**options: Any) -> tcpstat.TcpStats:
     return tcpstat.collect_blocking(**options)
 
@@ -160,6 +201,9 @@ class Surface:
     open_uevents: Callable[..., Any]
     open_user: Callable[..., Any]
     outbox: Callable[..., Any]
+    open_generic: Callable[..., Any]
+    open_route: Callable[..., Any]
+    delete_link: Callable[..., Awaitable[None]]
     collect: Callable[..., Awaitable[tcpstat.TcpStats]]
 
 
@@ -171,6 +215,9 @@ SURFACES: Final = (
         netlink_safe.open_uevents,
         netlink_safe.open_user,
         netlink_safe.Outbox,
+        netlink_safe.open_generic,
+        netlink_safe.open_route,
+        netlink_safe.delete_link,
         tcpstat.collect,
     ),
     Surface(
@@ -180,6 +227,9 @@ SURFACES: Final = (
         netlink_safe.open_uevents,
         netlink_safe.open_user,
         netlink_safe.Outbox,
+        netlink_safe.open_generic,
+        netlink_safe.open_route,
+        netlink_safe.delete_link,
         tcpstat.collect,
     ),
     Surface(
@@ -189,6 +239,9 @@ SURFACES: Final = (
         lambda **options: AwaitedUevents(partial(blocking.open_uevents, **options)),
         lambda **options: AwaitedUser(partial(blocking.open_user, **options)),
         AwaitedOutbox,
+        lambda **options: AwaitedGeneric(blocking.open_generic(**options)),
+        lambda **options: AwaitedSockDiag(blocking.open_route(**options)),
+        _delete_link_blocking,
         _collect_blocking,
     ),
 )

@@ -53,18 +53,22 @@ CANNOT_LOOK: Final = (
 
 @attrs.frozen(slots=True)
 class _Port:
-    """A link that is a port, where it is, and what is known of it."""
+    """A link that is a port, where it is, and what is known of it.
+
+    ``master`` is the name of its master, which is the local port of the datapath.
+    """
 
     link: Link
     place: Place | None
     vport: ovs.Vport | None
     datapath: ovs.Datapath | None
+    master: str | None
 
     def error(self, wanted: Link, owner: int | None) -> LinkInUseError:
         return LinkInUseError(
             link=wanted.name,
             port=self.link.name,
-            datapath=None if self.datapath is None else self.datapath.name,
+            datapath=self.master if self.datapath is None else self.datapath.name,
             number=None if self.vport is None else self.vport.number,
             netns=None if self.place is None else self.place.label,
             owner=owner,
@@ -99,7 +103,10 @@ def _ports(link: Link, force: bool) -> Plan[list[_Port]]:
             vport = yield from _found(AskFamily(place, ovs.vport(one.name)))
         if place is not None and vport is not None:
             datapath = yield from _found(AskFamily(place, ovs.datapath(vport.datapath)))
-        ports.append(_Port(one, place, vport, datapath))
+        master = None
+        if one.master is not None:
+            master = yield from _found(Ask(HERE, links.link(one.master, netnsid)))
+        ports.append(_Port(one, place, vport, datapath, None if master is None else master.name))
     return ports
 
 

@@ -232,6 +232,7 @@ def _request(
         header=_HEADER.pack(index),
         read=read,
         idempotent=is_question,
+        echo=not is_question,
         names=names,
         rows=rows,
     )

@@ -15,7 +15,7 @@ import attrs
 
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.protocol.request import Request, Row
-from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.constants import NLM_F_DUMP, NLM_F_ECHO
 from netlink_safe.wire.generic import attributes_at, build_generic, parse_generic
 from netlink_safe.wire.header import HEADER, row_offsets
 from netlink_safe.wire.values import decode_values, encode_values
@@ -117,6 +117,7 @@ class GenericRequest(Generic[Row]):
     ``header`` is the family's own, zeros unless given; ``version`` the family's unless given.
     ``read`` makes a row of a message; the policy is of this operation, None where there is none.
     ``idempotent`` questions may be asked again on a fresh socket; a dump always is one.
+    ``echo`` asks, of an order, for what listeners are told of it (NLM_F_ECHO).
     ``rows`` say how notifications change what a dump gave.
     """
 
@@ -128,6 +129,7 @@ class GenericRequest(Generic[Row]):
     version: int | None = None
     read: Callable[[GenericMessage, Policy | None], Row] = attrs.field(repr=False, eq=False)
     idempotent: bool = False
+    echo: bool = False
     wants_policy: bool = False
     names: Names | None = attrs.field(default=None, repr=False, eq=False)
     rows: RowsOf[Row] | None = attrs.field(default=None, repr=False, eq=False)
@@ -152,7 +154,7 @@ class GenericRequest(Generic[Row]):
         return Request(
             name=self.name,
             type=family.id,
-            flags=NLM_F_DUMP if is_dump else 0,
+            flags=NLM_F_DUMP if is_dump else NLM_F_ECHO * self.echo,
             payload=build_generic(self.command, version, header, attributes),
             row_type=family.id,
             row_minimum=HEADER.size + attributes_at(family.header_size),

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def reject_reply(datagram: Datagram) -> str | None:
-    """Why a datagram on a request socket is not to be believed, or None if it is."""
-    if datagram.sender != 0:
-        return "foreign_sender"
-    if datagram.group != 0:
-        return "multicast"
-    return None
+    """Why a datagram on a request socket is not to be believed, or None if it is.
+
+    The group says nothing: an echo (NLM_F_ECHO) carries that of the notification that it is a copy
+    of (``net/netlink/af_netlink.c``: nlmsg_notify), and a socket that has joined none hears none.
+    """
+    return "foreign_sender" if datagram.sender != 0 else None
 
 
 @attrs.frozen(slots=True)

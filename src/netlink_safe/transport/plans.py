@@ -42,7 +42,7 @@ class Hands:
     """What a plan is carried out with: sockets in each place, made when needed."""
 
     def __init__(self, netns: NetworkNamespace, controller: Controller) -> None:
-        self._here = netns
+        self._here = Namespace(netns)  # now: unless it is named, it is the calling thread's
         self._controller = controller
         self._pools: dict[tuple[Place, int], SocketPool] = {}
         self._families: dict[Place, Families] = {}
@@ -77,6 +77,7 @@ class Hands:
         """Give everything back."""
         for pool in self._pools.values():
             pool.close()
+        self._here.close()
         for place in self._descriptors.values():
             if place.descriptor is not None:
                 os.close(place.descriptor)
@@ -86,8 +87,8 @@ class Hands:
         pool = self._pools.get((place, protocol))
         if pool is None:
             number = place.descriptor
-            netns = self._here if number is None else _Descriptor(number)
-            pool = SocketPool(protocol, default_request_buffer(), Namespace(netns))
+            namespace = self._here if number is None else Namespace(_Descriptor(number))
+            pool = SocketPool(protocol, default_request_buffer(), namespace)
             self._pools[place, protocol] = pool
         return pool
 
