@@ -39,7 +39,18 @@ WORKING = (
     "Outbox",
     "outbox.flush",
     "outbox.close",
+    "open_generic",
+    "family",
+    "families",
+    "policy",
+    "policies",
+    "Family.policy",
+    "genl.request",
+    "genl.dump",
+    "subscribe",
+    "open_route",
 )
+NLCTRL = nls.generic_request("nlctrl", 3, {2: "nlctrl"})
 TWINS = {"__anext__": "__next__", "__aenter__": "__init__", "aclose": "close"}
 LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
 
@@ -54,7 +65,17 @@ def _nothing_held_at_the_end() -> Iterator[None]:
 class Opened:
     """One object of each kind, on one surface; each verb by its name."""
 
-    def __init__(self, surface: Surface, diag: Any, events: Any, user: Any, box: Any) -> None:
+    def __init__(
+        self,
+        surface: Surface,
+        diag: Any,
+        events: Any,
+        user: Any,
+        box: Any,
+        genl: Any,
+        heard: Any,
+        family: Any,
+    ) -> None:
         self._surface = surface
         self.verbs: dict[str, Callable[[], Awaitable[object]]] = {
             "dump": self._dump_of(diag),
@@ -72,8 +93,26 @@ class Opened:
             "Outbox": lambda: self._entered(surface.outbox),
             "outbox.flush": box.flush,
             "outbox.close": box.aclose,
+            "open_generic": lambda: self._entered(surface.open_generic),
+            "family": lambda: genl.family("nlctrl"),
+            "families": genl.families,
+            "policy": lambda: genl.policy("nlctrl", 3),
+            "policies": lambda: genl.policies("nlctrl"),
+            "Family.policy": lambda: family.policy(3),
+            "genl.request": lambda: genl.request(NLCTRL),
+            "genl.dump": lambda: self._dumped(genl.dump(NLCTRL)),
+            "subscribe": lambda: self._entered(lambda: genl.subscribe("nlctrl")),
+            "heard.receive": lambda: heard.receive(timeout=1),
+            "heard.next": lambda: heard.__aiter__().__anext__(),
+            "open_route": lambda: self._entered(surface.open_route),
+            "delete_link": lambda: surface.delete_link("nothing"),
         }
         self.diag, self.events, self.user, self.box = diag, events, user, box
+
+    @staticmethod
+    async def _dumped(dump: Any) -> None:
+        async for _ in dump:
+            pass
 
     @staticmethod
     def _dump_of(diag: Any) -> Callable[[], Awaitable[object]]:
@@ -96,8 +135,11 @@ async def opened(surface: Surface) -> Any:
         surface.open_uevents(subsystem="nothing") as events,
         surface.open_user() as user,
         surface.outbox() as box,
+        surface.open_generic() as genl,
+        genl.subscribe("nlctrl") as heard,
     ):
-        yield Opened(surface, diag, events, user, box)
+        family = await genl.family("nlctrl")
+        yield Opened(surface, diag, events, user, box, genl, heard, family)
 
 
 async def refused(verb: Callable[[], Awaitable[object]], name: str) -> nls.LockHeldError:

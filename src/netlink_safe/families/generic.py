@@ -21,9 +21,9 @@ from netlink_safe.protocol.notifications import FollowedFamily, NotificationRead
 from netlink_safe.wire.generic import GENERIC, attributes_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable
 
-    from netlink_safe.protocol.codec import MessageCodec
+    from netlink_safe.protocol.codec import MessageCodec, NamedAttributes
     from netlink_safe.wire.generic import GenericMessage
     from netlink_safe.wire.policy import Policy
     from netlink_safe.wire.values import Value
@@ -64,7 +64,7 @@ def generic_request(
 def coded_request(
     family: str,
     command: int,
-    attributes: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
+    attributes: NamedAttributes = (),
     *,
     codec: MessageCodec,
     reply: MessageCodec | None = None,

@@ -45,6 +45,8 @@ OPENVSWITCH: Final = "openvswitch"
 CLOSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL})
 
 
+#: There is no such link or port; or not even the family, and so no port.
+MISSING: Final = frozenset({errno.ENODEV, errno.ENOENT})
 CANNOT_LOOK: Final = (
     "its other end is in a network namespace that cannot be looked into from here, where it may be "
     "a port of Open vSwitch; look there first, or say force=True"
@@ -105,7 +107,7 @@ def _ports(link: Link, force: bool) -> Plan[list[_Port]]:
             datapath = yield from _found(AskFamily(place, ovs.datapath(vport.datapath)))
         master = None
         if one.master is not None:
-            master = yield from _found(Ask(HERE, links.link(one.master, netnsid)))
+            master = yield from _found(Ask(HERE, links.link(one.master, netnsid)), CLOSED)
         ports.append(_Port(one, place, vport, datapath, None if master is None else master.name))
     return ports
 
@@ -172,12 +174,12 @@ def _place_of(netnsid: int) -> Plan[Place | None]:
     return None
 
 
-def _found(wish: Ask | AskFamily) -> Plan[Any]:
+def _found(wish: Ask | AskFamily, passed_over: frozenset[int] = frozenset()) -> Plan[Any]:
     """The one row of a question; None where there is no such thing."""
     try:
         rows = yield wish
     except KernelError as error:
-        if error.errno not in {errno.ENODEV, errno.ENOENT}:  # without the family there is none
+        if error.errno not in MISSING | passed_over:
             raise
         return None
     return rows[0] if rows else None

@@ -45,7 +45,7 @@ class MessageCodec(Protocol):
 
 
 #: Attributes by the codec's names; a name may stand there several times.
-NamedAttributes: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
+NamedAttributes: TypeAlias = Mapping[str, Any] | Sequence[tuple[Any, ...]]
 
 _GENERIC_FIELDS: Final = frozenset({"cmd", "version", "reserved", "attrs"})
 
@@ -67,7 +67,7 @@ def encoded(
     message["cmd"], message["version"] = command, version
     for name, value in fields.items():
         message[name] = value
-    message["attrs"] = [(name, value) for name, value in pairs]
+    message["attrs"] = [tuple(pair) for pair in pairs]
     try:
         message.encode()
     except Exception as error:  # whatever it is, the codec could not do it

@@ -21,7 +21,7 @@ from netlink_safe.wire.header import HEADER, row_offsets
 from netlink_safe.wire.values import decode_values, encode_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from netlink_safe.protocol.request import RowReader
     from netlink_safe.wire.attribute_path import Names
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 class OperationLike(Protocol):
     """What a command can; see ``families.ctrl``."""
+
+    @property
+    def command(self) -> int: ...
 
     @property
     def can_do(self) -> bool: ...
@@ -58,6 +61,9 @@ class Resolved(Protocol):
 
     @property
     def groups(self) -> Mapping[str, int]: ...
+
+    @property
+    def operations(self) -> Sequence[OperationLike]: ...
 
     def operation(self, command: int, /) -> OperationLike | None: ...
 

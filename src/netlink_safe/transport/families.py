@@ -68,17 +68,30 @@ class Families:
         """What an operation takes, asked for the first time.  Raises NotSupported."""
         key = family.id, command
         if key not in self._policies:
-            found = yield from self.policies(family, command, terms)
-            self._policies[key] = found.get(command, OperationPolicy())
+            found = yield from self._dumped(family, command, terms)
+            self._policies[key] = next(iter(found.values()), OperationPolicy())
         return self._policies[key]
 
-    def policies(
-        self, family: Resolved, command: int | None, terms: Terms
-    ) -> Steps[Any, dict[int, OperationPolicy]]:
-        """What each operation takes, or one; nothing of those that take anything.
+    def policies(self, family: Resolved, terms: Terms) -> Steps[Any, dict[int, OperationPolicy]]:
+        """What each operation takes; nothing of those that take anything.
 
         Raises NotSupported before Linux 5.10.
+        Of operations that can be dumped and no more the kernel says that they are number 0
+        (``net/netlink/genetlink.c``: ctrl_dumppolicy_put_op); they are asked for one by one.
         """
+        found = yield from self._dumped(family, None, terms)
+        if found.pop(0, None) is not None:
+            for operation in family.operations:
+                if operation.can_dump and not operation.can_do:
+                    one = yield from self.policy(family, operation.command, terms)
+                    if one.dump is not None:
+                        found[operation.command] = one
+        return found
+
+    def _dumped(
+        self, family: Resolved, command: int | None, terms: Terms
+    ) -> Steps[Any, dict[int, OperationPolicy]]:
+        """What the kernel says of one operation, or of all, by the numbers that it gives them."""
         request = self._controller.get_policy(family, command)
         try:
             parts = yield from steps.whole(self.pool, request, terms)
@@ -104,7 +117,7 @@ def policies_of(
 ) -> Steps[Any, dict[int, OperationPolicy]]:
     """What each operation of a family takes."""
     family = yield from families.find_anew(name, terms)
-    return (yield from families.policies(family, None, terms))
+    return (yield from families.policies(family, terms))
 
 
 def ask(

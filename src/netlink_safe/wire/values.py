@@ -5,7 +5,7 @@
     int                 a number of the width that the policy says, within its bounds
     str                 a text, with a NUL behind it where the policy wants one
     True                a flag; False and None are left out
-    bytes               the payload as it is, whatever the policy says of it
+    bytes               the payload as it is, whatever the policy says of its kind
     a mapping           attributes inside an attribute, by type
     a list              the same attribute several times, or an array of nested ones
     (value, selector)   a bit field
@@ -75,13 +75,17 @@ def _encode(
         )
         return _built(type_ | NLA_F_NESTED, inside, where)
     payload = _payload(value, one, where)
+    if isinstance(value, str) or one.kind is AttributeKind.BINARY:
+        _check_length(len(payload) - (one.kind is AttributeKind.NUL_STRING), one, where)
+    return _built(type_, payload, where)
+
+
+def _check_length(size: int, one: AttributePolicy, where: tuple[int, ...]) -> None:
     least, most = one.minimum_length, one.maximum_length
-    size = len(payload.rstrip(b"\0")) if one.kind in _TEXTS else len(payload)
     if least is not None and size < least:
         raise _refused(where, f"{size} bytes are less than the {least} that the kernel wants")
     if most is not None and size > most:
         raise _refused(where, f"{size} bytes are more than the {most} that the kernel takes")
-    return _built(type_, payload, where)
 
 
 def _payload(value: Value, one: AttributePolicy, where: tuple[int, ...]) -> bytes:
