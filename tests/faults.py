@@ -135,6 +135,14 @@ def spoof_or_miss(port_id: int, data: bytes) -> None:
         spoof(port_id, data)
 
 
+def spoof_multicast(protocol: int, group: int, data: bytes) -> None:
+    """Send a datagram to a group, as a privileged stranger may."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as stranger:
+        stranger.setsockopt(270, 1, group)  # a sender of groups above 32 is a member itself
+        with contextlib.suppress(ConnectionRefusedError):
+            stranger.sendto(data, socket.MSG_DONTWAIT, (0, 1 << group - 1))
+
+
 def spoof(port_id: int, data: bytes) -> None:
     """Send a datagram to somebody's sock_diag socket, as a privileged stranger may."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as stranger:

@@ -205,6 +205,12 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
+def release() -> tuple[int, int]:
+    """The running kernel's version, its first two numbers."""
+    first, second, *_ = os.uname().release.split(".")
+    return int(first), int(second)
+
+
 def wmem_default() -> int:
     """What a socket's send buffer is, in bytes, unless it says otherwise."""
     with open("/proc/sys/net/core/wmem_default", encoding="ascii") as file:

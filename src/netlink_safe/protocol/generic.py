@@ -85,9 +85,11 @@ class GenericReply:
     """A message of a family that nobody has described; ``values`` are its attributes, by type.
 
     They are plain values where the kernel's policy says what they are, and bytes elsewhere.
+    Two that differ in the command alone are equal, since a row of a dump and a notification of it
+    do.
     """
 
-    command: int
+    command: int = attrs.field(eq=False)
     version: int
     header: bytes
     values: Mapping[int, Any]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netlink_safe.wire.datagram import Burst, Sender
     from netlink_safe.wire.generic import GenericMessage
     from netlink_safe.wire.header import Message
+    from netlink_safe.wire.policy import Policy
 
 
 def reject_notification(sender: Sender) -> str | None:
@@ -40,6 +41,7 @@ class NotificationReader:
 
     ``read_plain`` makes an item of what tells of no row.  ``controller_id`` is the number of the
     controller, and ``is_about`` whether a message of its says that the family has come or gone.
+    ``policy`` is the one that dumps are read by.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class NotificationReader:
         is_about: Callable[[GenericMessage], bool],
     ) -> None:
         self.family = family
+        self.policy: Policy | None = None
         self.is_stale = False
         self.duplicates = 0
         self.delivered = 0
@@ -115,7 +118,7 @@ class NotificationReader:
             return [self._read_plain(said)]
         if rows.commands is not None and said.command not in rows.commands | rows.removals:
             return [self._read_plain(said)]
-        news = picture.news(said.command, snapshot.read(said, None))
+        news = picture.news(said.command, snapshot.read(said, self.policy))
         self.duplicates += not news
         return news
 

@@ -21,9 +21,10 @@ from netlink_safe.wire.policy import OperationPolicy
 
 if TYPE_CHECKING:
     from netlink_safe.protocol.generic import Controller, GenericRequest, Resolved
-    from netlink_safe.protocol.request import Request, Row
+    from netlink_safe.protocol.request import Row
     from netlink_safe.transport.pool import SocketPool
     from netlink_safe.transport.terms import Steps, Terms
+    from netlink_safe.wire.policy import Policy
 
 #: With these the kernel refuses what it asks nobody for, or what its receiver does not know.
 MISSED: Final = frozenset({errno.ENOENT, errno.EOPNOTSUPP})
@@ -125,9 +126,9 @@ def ask(
 ) -> Steps[Row, None]:
     """Yield the rows of one question to a family."""
     family = yield from families.find(request.family, terms)
-    bound = yield from _bound(families, family, request, terms, is_dump)
+    policy = yield from policy_for(families, family, request, terms, is_dump)
     try:
-        yield from steps.ask(families.pool, [bound], terms)
+        yield from steps.ask(families.pool, [request.bound(family, policy, is_dump)], terms)
     except KernelError as error:
         if error.errno not in MISSED or terms.collectors[-1].handed_out:
             raise
@@ -136,33 +137,21 @@ def ask(
             raise _explained(error, now, request, is_dump) from None
     else:
         return
-    bound = yield from _bound(families, now, request, terms, is_dump)
-    yield from steps.ask(families.pool, [bound], terms)
+    policy = yield from policy_for(families, now, request, terms, is_dump)
+    yield from steps.ask(families.pool, [request.bound(now, policy, is_dump)], terms)
 
 
-def whole(
-    families: Families, family: Resolved, request: GenericRequest[Row], terms: Terms
-) -> Steps[Any, list[Row]]:
-    """All rows of a dump of a family."""
-    bound = yield from _bound(families, family, request, terms, True)
-    return (yield from steps.whole(families.pool, bound, terms))
-
-
-def _bound(
-    families: Families,
-    family: Resolved,
-    request: GenericRequest[Row],
-    terms: Terms,
-    is_dump: bool,
-) -> Steps[Any, Request[Row]]:
-    policy = None
-    if request.wants_policy:
-        try:
-            found = yield from families.policy(family, request.command, terms)
-        except KernelError:  # a kernel that does not say; then only bytes can be given
-            found = OperationPolicy()
-        policy = found.dump if is_dump else found.do
-    return request.bound(family, policy, is_dump)
+def policy_for(
+    families: Families, family: Resolved, request: GenericRequest[Any], terms: Terms, is_dump: bool
+) -> Steps[Any, Policy | None]:
+    """The policy by which a request is encoded and its rows are read, if it wants one."""
+    if not request.wants_policy:
+        return None
+    try:
+        found = yield from families.policy(family, request.command, terms)
+    except KernelError:  # a kernel that does not say; then only bytes can be given
+        return None
+    return found.dump if is_dump else found.do
 
 
 def _explained(

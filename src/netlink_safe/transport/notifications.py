@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netlink_safe.errors import FamilyNotFound, LocalProtocolError
-from netlink_safe.transport import families as asking
+from netlink_safe.transport import steps
+from netlink_safe.transport.families import policy_for
 from netlink_safe.transport.workers import offload
 from netlink_safe.wire.constants import NETLINK_GENERIC
 
@@ -81,7 +82,10 @@ class Notifications:
         snapshot = self._wanted.snapshot
         if snapshot is None:
             return compare(None)
-        return compare((yield from asking.whole(self._families, family, snapshot, terms)))
+        policy = yield from policy_for(self._families, family, snapshot, terms, True)
+        self._reader.policy = policy
+        bound = snapshot.bound(family, policy, True)
+        return compare((yield from steps.whole(self._families.pool, bound, terms)))
 
     def _numbers(self, family: Resolved) -> list[int]:
         names = family.groups if self._wanted.groups is None else self._wanted.groups

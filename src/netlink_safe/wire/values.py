@@ -35,6 +35,8 @@ Value: TypeAlias = (
 
 _BITFIELD: Final = struct.Struct("=II")
 _UNKNOWN: Final = AttributePolicy(AttributeKind.INVALID)
+#: Of what the policy says nothing, True is a flag all the same: there is no other way to send one.
+_FLAGS: Final = frozenset({AttributeKind.FLAG, AttributeKind.INVALID})
 _TEXTS: Final = frozenset({AttributeKind.STRING, AttributeKind.NUL_STRING})
 
 
@@ -63,7 +65,7 @@ def encode_values(
 def _encode(
     type_: int, value: Value, one: AttributePolicy, nested: Policy | None, where: tuple[int, ...]
 ) -> bytes:
-    if value is None or (value is False and one.kind is AttributeKind.FLAG):
+    if value is None or (value is False and one.kind in _FLAGS):
         return b""
     if isinstance(value, Mapping):
         inside = encode_values(value, nested, where)
@@ -92,7 +94,7 @@ def _payload(value: Value, one: AttributePolicy, where: tuple[int, ...]) -> byte
     kind = one.kind
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    if value is True and kind is AttributeKind.FLAG:
+    if value is True and kind in _FLAGS:
         return b""
     if isinstance(value, str) and kind in _TEXTS:
         return value.encode("utf-8", "surrogateescape") + b"\0" * (kind is AttributeKind.NUL_STRING)

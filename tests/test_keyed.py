@@ -1,0 +1,221 @@
+"""A table followed by notifications: whatever is lost or late, the picture becomes the kernel's."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from netlink_safe.families import ctrl
+from netlink_safe.families.generic import following, generic_request
+from netlink_safe.protocol.generic import RowsOf
+from netlink_safe.protocol.keyed import KeyedPicture
+from netlink_safe.protocol.notices import Added, Changed, Removed, Resynced
+from netlink_safe.wire.attributes import build_text, build_u32
+from netlink_safe.wire.datagram import Burst, Sender
+from netlink_safe.wire.generic import build_generic
+from netlink_safe.wire.header import build_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NEW, DEL = 1, 2
+KEYS = range(4)
+
+
+class Row(NamedTuple):
+    key: int
+    value: int
+
+
+ROWS: RowsOf[Row] = RowsOf(
+    key=lambda row: row.key, removals=frozenset({DEL}), concerns=lambda row: row.key != 3
+)
+
+
+def believed(items: Iterable[Any], before: dict[Any, Row]) -> dict[Any, Row]:
+    """What whoever was told believes; and every item must make sense to them."""
+    now = dict(before)
+    for item in items:
+        match item:
+            case Added(key=key, row=row):
+                assert key not in now
+                now[key] = row
+            case Changed(key=key, row=row, before=old):
+                assert now[key] == old != row
+                now[key] = row
+            case Removed(key=key):
+                assert now.pop(key)
+            case Resynced():
+                pass
+    return now
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "set", "remove", "hear", "lose", "dump"]),
+        st.sampled_from(KEYS),
+        st.integers(0, 2),
+    ),
+    max_size=60,
+)
+
+
+@given(OPERATIONS)
+@settings(max_examples=500)
+def test_after_a_dump_and_an_empty_queue_the_picture_is_the_kernels(
+    operations: list[tuple[str, int, int]],
+) -> None:
+    """Whatever was lost before it, and whatever was queued before and behind it."""
+    kernel: dict[int, Row] = {}
+    queue: deque[tuple[int, Row]] = deque()
+    picture = KeyedPicture(ROWS)
+    told: dict[Any, Row] = {}
+    lost = False
+
+    def hear() -> None:
+        nonlocal told
+        while queue:
+            told = believed(picture.news(*queue.popleft()), told)
+
+    for operation, key, value in operations:
+        if operation == "set":
+            kernel[key] = Row(key, value)
+            queue.append((NEW, kernel[key]))
+        elif operation == "remove" and key in kernel:
+            queue.append((DEL, kernel.pop(key)))
+        elif operation == "hear" and queue:
+            told = believed(picture.news(*queue.popleft()), told)
+        elif operation == "lose" and queue:
+            queue.pop()
+            lost = True
+        elif operation == "dump":
+            difference = picture.compare(kernel.values())
+            picture.adopt(difference)
+            told = believed(difference.items, told)
+            assert isinstance(difference.items[-1], Resynced)
+            lost = False
+    hear()
+    difference = picture.compare(kernel.values())
+    if not lost:
+        # A notification from before a dump may have told of what has changed since; but only until
+        # the next one of the same key, and what is queued is all there is.
+        wanted = {key: row for key, row in kernel.items() if key != 3}
+        assert told == wanted or difference.items != [Resynced(0, 0)]
+    picture.adopt(difference)
+    told = believed(difference.items, told)
+    assert told == {key: row for key, row in kernel.items() if key != 3}
+
+
+@given(OPERATIONS)
+def test_without_losses_notifications_are_enough(operations: list[tuple[str, int, int]]) -> None:
+    """Behind the first dump no other is needed, whenever that was made."""
+    kernel: dict[int, Row] = {}
+    queue: list[tuple[int, Row]] = []
+    picture = KeyedPicture(ROWS)
+    told: dict[Any, Row] = {}
+    for number, (operation, key, value) in enumerate(operations):
+        if number == len(operations) // 2:
+            difference = picture.compare(kernel.values())
+            picture.adopt(difference)
+            told = believed(difference.items, told)
+        if operation in {"set", "hear"}:
+            kernel[key] = Row(key, value)
+            queue.append((NEW, kernel[key]))
+        elif key in kernel:
+            queue.append((DEL, kernel.pop(key)))
+    if operations:
+        for notification in queue:  # all of them, also those from before the dump
+            told = believed(picture.news(*notification), told)
+        assert told == {key: row for key, row in kernel.items() if key != 3}
+
+
+def test_a_difference_counts_its_items() -> None:
+    """Removed, changed, added, in this order, and then their numbers."""
+    picture = KeyedPicture(ROWS)
+    picture.adopt(picture.compare([Row(0, 0), Row(1, 0)]))
+    difference = picture.compare([Row(1, 5), Row(2, 0), Row(3, 0)])
+    assert difference.items == [
+        Removed(0, Row(0, 0)),
+        Changed(1, Row(1, 5), Row(1, 0)),
+        Added(2, Row(2, 0)),
+        Resynced(added=1, removed=1, changed=1),
+    ]
+    assert len(picture) == 2
+
+
+class Known(NamedTuple):
+    name: str = "test"
+    id: int = 99
+    version: int = 1
+    header_size: int = 0
+    groups: Any = None
+    operations: Any = ()
+
+    def operation(self, _command: int) -> None:
+        return None
+
+
+def notification(command: int, type_: int = 99, attributes: bytes = b"") -> bytes:
+    return build_message(type_, 0, 0, 0, build_generic(command, 1, b"", attributes))
+
+
+def test_strangers_other_families_and_broken_bytes_are_counted() -> None:
+    """And what stands beside them in a datagram is heard all the same."""
+    rejected: Counter[str] = Counter()
+    reader = following("test").new_reader(Known(), rejected)
+    kernel, stranger = Sender(0, 0, None, False), Sender(77, 0, None, False)
+    cut = Sender(0, 0, None, True)
+    items = reader.read(
+        [
+            Burst(stranger, [notification(1)] * 3),
+            Burst(cut, [notification(1)]),
+            Burst(
+                kernel,
+                [
+                    notification(5, attributes=build_u32(1, 7)) + notification(6),
+                    notification(1, type_=98),
+                    b"short",
+                    notification(7) + b"\1\0",
+                    build_message(99, 0, 0, 0, b"\1"),
+                ],
+            ),
+        ]
+    )
+    assert [item.command for item in items] == [5, 6, 7]
+    assert rejected == {"foreign_sender": 3, "truncated": 1, "foreign_family": 1, "malformed": 3}
+
+
+def test_a_family_that_comes_or_goes_makes_the_picture_stale() -> None:
+    """The controller's word about it, and nobody else's about another one."""
+    reader = following("test").new_reader(Known(), Counter())
+    kernel = Sender(0, 0, None, False)
+
+    def said(command: int, name: str) -> None:
+        text = build_text(ctrl.FAMILY_NAME, name)
+        assert reader.read([Burst(kernel, [notification(command, ctrl.GENL_ID_CTRL, text)])]) == []
+
+    said(ctrl.NEWFAMILY, "another")
+    said(ctrl.NEWMCAST_GRP, "test")
+    assert not reader.is_stale
+    said(ctrl.DELFAMILY, "test")
+    assert reader.is_stale
+    reader.adopt(reader.resync(None), False)
+    assert not reader.is_stale
+
+
+def test_notifications_that_tell_of_no_row_are_handed_out_as_they_are() -> None:
+    """A family may tell of more than its table."""
+    snapshot = generic_request("test", 1)
+    wanted = following(snapshot=snapshot, key=lambda row: row.values.get(1), removals=[3])
+    reader = wanted.new_reader(Known(), Counter())
+    reader.adopt(reader.begin([]), True)
+    kernel = Sender(0, 0, None, False)
+    one = build_u32(1, 7)
+    items = reader.read([Burst(kernel, [notification(2, attributes=one)] * 2)])
+    assert [type(item) for item in items] == [Added]
+    assert reader.duplicates == 1
+    items = reader.read([Burst(kernel, [notification(3, attributes=one)] * 2)])
+    assert [type(item) for item in items] == [Removed]

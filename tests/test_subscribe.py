@@ -1,0 +1,258 @@
+"""Subscriptions on the running kernel: its own list of network devices, followed through losses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import kernel
+import netlink_safe as nls
+from faults import spoof_multicast
+from links import Links, names
+from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FLOOR = 32 * 1024
+#: NETDEV_CMD_DEV_GET, and what tells of a device that is gone.
+DEVICES = nls.generic_request("netdev", 1)
+GONE = 3
+
+pytestmark = pytest.mark.skipif(
+    kernel.release() < (6, 3), reason="the family netdev came with Linux 6.3"
+)
+
+
+def index_of(row: nls.GenericReply) -> int:
+    """What a row is about."""
+    return int.from_bytes(value, "little") if isinstance(value := row.values[1], bytes) else value
+
+
+def devices(genl: Any, **options: Any) -> Any:
+    """The list of network devices, followed."""
+    return genl.subscribe(snapshot=DEVICES, key=index_of, removals=[GONE], **options)
+
+
+async def until_whole(heard: Any, believed: dict[Any, Any]) -> int:
+    """Take changes in until the picture is whole; the drops that were told on the way."""
+    drops = 0
+    while True:
+        item = await heard.receive(timeout=30)
+        match item:
+            case nls.Added(key=key, row=row) | nls.Changed(key=key, row=row):
+                believed[key] = row
+            case nls.Removed(key=key):
+                del believed[key]
+            case nls.Overrun(drops=lost, unresynced=None):
+                drops += lost
+            case nls.Resynced():
+                return drops
+            case _:
+                raise AssertionError(item)
+
+
+async def all_queued(heard: Any) -> list[Any]:
+    """What has been told until now; the kernel tells before it acknowledges."""
+    items = []
+    with contextlib.suppress(nls.NetlinkTimeout):
+        while True:
+            items.append(await heard.receive(timeout=0.05))
+    return items
+
+
+async def there(genl: Any) -> Mapping[int, Any]:
+    """What a dump says now."""
+    return {index_of(row): row async for row in genl.dump(DEVICES)}
+
+
+@on_every_surface
+async def test_what_comes_and_goes_is_told_once(surface: Surface) -> None:
+    """Behind the devices that are there already."""
+    async with surface.open_generic() as genl, devices(genl) as heard:
+        believed: dict[Any, Any] = {}
+        await until_whole(heard, believed)
+        assert believed.keys() == {1}
+        with Links() as links:
+            links.make("left", "right")
+            came = await all_queued(heard)
+            links.delete("left")
+            went = await all_queued(heard)
+        added = [item.key for item in came if isinstance(item, nls.Added)]
+        removed = [item.key for item in went if isinstance(item, nls.Removed)]
+        assert len(added) == 2
+        assert sorted(added) == sorted(removed)
+        # A device also changes: it learns what it can.
+        assert {type(item) for item in (*came, *went)} <= {nls.Added, nls.Changed, nls.Removed}
+        with pytest.raises(nls.NetlinkTimeout, match="silence of notifications of netdev"):
+            await heard.receive(timeout=0.01)
+        now = heard.statistics()
+        assert (now.items, now.overruns, now.drops) == (2 + len(came) + len(went), 0, 0)
+
+
+@on_every_surface
+async def test_who_sleeps_through_thousands_wakes_to_what_is_so(surface: Surface) -> None:
+    """Four losses; the drops that are told are the kernel's own, and so is the picture."""
+    async with (
+        surface.open_generic() as genl,
+        devices(genl, receive_buffer=FLOOR) as heard,
+    ):
+        believed: dict[Any, Any] = {}
+        told = await until_whole(heard, believed)
+        for wave in range(4):
+            with Links() as links:
+                for pair in names(range(wave * 100, wave * 100 + 300)):
+                    links.make(*pair)
+                links.delete_all()
+                for pair in names(range(wave * 10, wave * 10 + 7)):
+                    links.make(*pair)
+            while told < heard.statistics().drops:
+                told += await until_whole(heard, believed)
+            assert believed == await there(genl)
+            with Links() as links:
+                links.delete_all()
+        while told < heard.statistics().drops:
+            told += await until_whole(heard, believed)
+        now = heard.statistics()
+        assert now.overruns >= 4
+        assert now.resyncs >= 4
+        assert told == now.drops
+
+
+@on_every_surface
+async def test_without_a_snapshot_notifications_are_as_they_are(surface: Surface) -> None:
+    """And a loss is told, with nothing to make up for it."""
+    async with (
+        surface.open_generic() as genl,
+        genl.subscribe("netdev", ["mgmt"], receive_buffer=FLOOR) as heard,
+    ):
+        with Links() as links:
+            links.make("left", "right")
+            commands = [(await heard.receive()).command for _ in range(2)]
+            assert commands == [2, 2]
+            for pair in names(range(300)):
+                links.make(*pair)
+        items = [await heard.receive()]
+        while not isinstance(items[-1], nls.Overrun):
+            items.append(await heard.receive())
+        assert items[-1] == nls.Overrun(heard.statistics().drops, "no snapshot was asked for")
+        with Links() as links:
+            links.delete("left")
+        assert (await heard.receive()).command == GONE
+
+
+@on_every_surface
+async def test_a_codec_reads_notifications_too(surface: Surface) -> None:
+    """ethtool's monitor: what is changed by us is told as pyroute2 reads it."""
+    with Links() as links:
+        links.make("left", "right")
+    async with surface.open_generic() as genl:
+        codec = nls.pyroute2_codec("ethtool", 2)
+        async with genl.subscribe("ethtool", codec=codec) as heard:
+            off = {3: {1: {2: b"tx-checksum-ip-generic\0"}}}
+            await genl.request(nls.generic_request("ethtool", 12, {1: {2: "left"}, 3: off}))
+            message = await heard.receive()
+            assert message["cmd"] == 13
+            header = message.get_attr("ETHTOOL_A_LINKINFO_HEADER")
+            assert header.get_attr("ETHTOOL_A_HEADER_DEV_NAME") == "left"
+
+
+@on_every_surface
+async def test_what_a_stranger_says_is_not_believed(surface: Surface) -> None:
+    """Who may send to the group has a port ID of its own; it is counted."""
+    async with surface.open_generic() as genl, devices(genl) as heard:
+        await until_whole(heard, {})
+        family = await genl.family("netdev")
+        spoof_multicast(16, family.groups["mgmt"], nls.message(family.id, b"\2\1\0\0"))
+        with pytest.raises(nls.NetlinkTimeout):
+            await heard.receive(timeout=0.05)
+        assert heard.statistics().rejected == {"foreign_sender": 1}
+
+
+@on_every_surface
+async def test_nonsense_is_refused(surface: Surface) -> None:
+    """At once where that can be seen, and when it is entered where the family must be asked."""
+    async with surface.open_generic() as genl:
+        for options, text in (
+            ({}, "which family"),
+            ({"family": ""}, "family="),
+            ({"family": "nlctrl", "groups": [5]}, "group=5"),
+            ({"family": "nlctrl", "snapshot": DEVICES}, "tells nothing of nlctrl"),
+            ({"snapshot": DEVICES}, "key="),
+            ({"family": "netdev", "key": index_of}, "snapshot="),
+            ({"family": "netdev", "receive_buffer": 1024}, "below the floor"),
+            ({"family": "netdev", "heartbeat": 0}, "heartbeat="),
+        ):
+            with pytest.raises(nls.LocalProtocolError, match=text):
+                async with genl.subscribe(**options):
+                    pass
+        with pytest.raises(nls.LocalProtocolError, match="no multicast group 'none'; it has: mgmt"):
+            async with genl.subscribe("netdev", ["none"]):
+                pass
+        with pytest.raises(nls.FamilyNotFound):
+            async with genl.subscribe("nothing"):
+                pass
+
+
+@on_every_surface
+async def test_it_goes_on_when_who_opened_it_is_closed(surface: Surface) -> None:
+    """A subscription has sockets of its own; and its end leaves nothing behind."""
+    async with surface.open_generic() as genl:
+        subscription = devices(genl)
+    async with subscription as heard:
+        await until_whole(heard, {})
+        with Links() as links:
+            links.make("left", "right")
+        assert isinstance(await heard.receive(), nls.Added)
+    with pytest.raises(nls.ClosedError):
+        await heard.receive()
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_cancelled_receive_loses_nothing(surface: Surface) -> None:
+    """What was to come comes to the next one."""
+    async with surface.open_generic() as genl, devices(genl) as heard:
+        await until_whole(heard, {})
+        with taking_at_most(10), anyio.move_on_after(0.02):
+            await heard.receive()
+        with Links() as links:
+            links.make("left", "right")
+        assert [type(await heard.receive()) for _ in range(2)] == [nls.Added] * 2
+
+
+@on_every_surface
+async def test_another_namespace_is_listened_to(surface: Surface) -> None:
+    """Notifications, dumps and the family are all of that one."""
+    with kernel.named_namespace("other") as path:
+        async with surface.open_generic(netns=path) as genl, devices(genl) as heard:
+            believed: dict[Any, Any] = {}
+            await until_whole(heard, believed)
+            with Links() as links:
+                links.make("left", "right")
+
+            def make() -> None:
+                with Links() as inside:
+                    inside.make("in", "out")
+
+            kernel.in_namespace(path, make)
+            added = [item for item in await all_queued(heard) if isinstance(item, nls.Added)]
+            assert len(added) == 2
+            assert (await there(genl)).keys() == {1, *(item.key for item in added)}
+
+
+def test_a_forked_child_hears_nothing() -> None:
+    """It would take its parent's notifications."""
+    from netlink_safe import blocking
+
+    with blocking.open_generic() as genl, genl.subscribe("nlctrl") as heard:
+        told = kernel.in_child(lambda: heard.receive(timeout=1))
+        assert told.startswith("LocalProtocolError")
+        told = kernel.in_child(lambda: genl.family("nlctrl"))
+        assert told.startswith("LocalProtocolError")
+        with contextlib.suppress(nls.NetlinkTimeout):
+            heard.receive(timeout=0.01)
+        assert os.getpid() > 1
