@@ -129,7 +129,7 @@ for item in (Overrun(7), Overrun(7, "no sysfs"), Resynced(added=2, removed=1)):
         "--- 7 events were lost, the receive buffer overran; no look at sysfs: no sysfs",
         '{"kind": "overrun", "drops": 7, "unresynced": "no sysfs"}',
         "--- what they hid: 1 removed, 2 added; all is known again",
-        '{"kind": "resynced", "added": 2, "removed": 1}',
+        '{"kind": "resynced", "added": 2, "removed": 1, "changed": 0}',
     ]
 
 

@@ -24,6 +24,16 @@ def positive(
     return value
 
 
+timeout = click.option(
+    "--timeout",
+    type=float,
+    default=5.0,
+    show_default=True,
+    callback=positive,
+    metavar="SECONDS",
+    help="Give up after this time.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 netns = click.option(
     "--netns",
     type=namespace,

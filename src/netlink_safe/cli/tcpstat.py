@@ -44,15 +44,7 @@ PASSING: Final = (NetlinkTimeout, InconsistentError)
     help="Only this address family; may be given twice.",
 )
 @options.netns
-@click.option(
-    "--timeout",
-    type=float,
-    default=5.0,
-    show_default=True,
-    callback=options.positive,
-    metavar="SECONDS",
-    help="Give up after this time.",
-)
+@options.timeout
 @click.option(
     "--watch",
     type=float,

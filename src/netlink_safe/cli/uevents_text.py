@@ -1,6 +1,6 @@
 """Uevents as lines for people.
 
-May call ``families.uevent`` and ``protocol.notices``.
+May call ``families.uevent``, ``protocol.notices`` and ``cli.tables``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from netlink_safe.cli.tables import printable
 from netlink_safe.families.uevent import Uevent
 from netlink_safe.protocol.notices import Overrun
 
@@ -54,8 +55,3 @@ def notice(item: Overrun | Resynced) -> str:
         then = f"; no look at sysfs: {item.unresynced}" if item.unresynced else ""
         return f"--- {item.drops} events were lost, the receive buffer overran{then}"
     return f"--- what they hid: {item.removed} removed, {item.added} added; all is known again"
-
-
-def printable(text: str) -> str:
-    """The text without what would move a terminal's cursor: a device may call itself anything."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

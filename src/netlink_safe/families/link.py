@@ -9,7 +9,7 @@ May call ``protocol``, ``wire`` and ``errors``.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -74,6 +74,11 @@ class Link:
     peer: int | None
     peer_netnsid: int | None
     netnsid: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data; the hardware address in hexadecimal."""
+        plain = attrs.asdict(self)
+        return {**plain, "address": None if self.address is None else self.address.hex(":")}
 
     @property
     def is_paired(self) -> bool:

@@ -124,6 +124,18 @@ class Policy(Mapping[int, AttributePolicy]):
     def __len__(self) -> int:
         return len(self._all.get(self.index, {}))
 
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data, with every policy that is nested in it, by place."""
+        policies: dict[int, dict[int, Any]] = {}
+        waiting: list[Policy] = [self]
+        while waiting:
+            policy = waiting.pop()
+            if policy.index not in policies:
+                policies[policy.index] = {type_: one.as_dict() for type_, one in policy.items()}
+                inside = [policy.nested(type_) for type_ in policy]
+                waiting += [one for one in inside if one is not None]
+        return {"root": self.index, "policies": policies}
+
     def nested(self, type_: int) -> Policy | None:
         """The policy of what is inside an attribute; None where the kernel does not say."""
         one = self.get(type_)
@@ -136,6 +148,11 @@ class OperationPolicy:
 
     do: Policy | None = None
     dump: Policy | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        pairs = (("do", self.do), ("dump", self.dump))
+        return {name: None if policy is None else policy.as_dict() for name, policy in pairs}
 
 
 def parse_policies(
