@@ -40,7 +40,7 @@ _HOMES: Final = {
     "families.uevent": ("Origin", "Uevent"),
     "families.uevent_match": ("UeventMatch",),
     "protocol.codec": ("CodedMessage", "MessageCodec"),
-    "protocol.generic": ("GenericReply", "GenericRequest", "RowsOf"),
+    "protocol.generic": ("AnsweredRequest", "GenericReply", "GenericRequest", "RowsOf"),
     "protocol.message": ("Undelivered", "UserMessage", "message"),
     "protocol.notices": ("Added", "Changed", "Overrun", "Removed", "Resynced"),
     "transport.locks": ("LockHeldWarning", "no_waiting"),
@@ -48,13 +48,13 @@ _HOMES: Final = {
     "wire.generic": ("GenericMessage",),
     "wire.policy": ("AttributeKind", "AttributePolicy", "OperationPolicy", "Policy"),
     "wire.pyroute2": ("pyroute2_codec",),
-    "protocol.statistics": (
+    "protocol.listener_statistics": (
         "NotificationStatistics",
         "OutboxStatistics",
-        "SocketStatistics",
         "UeventStatistics",
         "UserStatistics",
     ),
+    "protocol.statistics": ("SocketStatistics",),
 }
 
 HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

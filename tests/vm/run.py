@@ -45,6 +45,13 @@ ORDINARY: Final = (
     "test_tcp_sockets.py",
     "test_namespaces.py",
     "test_uevents.py",
+    "test_user.py",
+    "test_outbox.py",
+    "test_third_story.py",
+    "test_generic.py",
+    "test_subscribe.py",
+    "test_links.py",
+    "test_rtnl.py",
 )
 
 DEBIAN: Final = "apt-get install --no-install-recommends "

@@ -6,7 +6,7 @@ May call ``transport``, ``families``, ``protocol``, ``wire``, ``blocking.request
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
@@ -15,7 +15,7 @@ from netlink_safe.blocking.streams import Stream
 from netlink_safe.blocking.waiting import result
 from netlink_safe.families import ctrl
 from netlink_safe.families.generic import following
-from netlink_safe.protocol.statistics import NotificationStatistics
+from netlink_safe.protocol.listener_statistics import NotificationStatistics
 from netlink_safe.transport import families as asking
 from netlink_safe.transport import opening
 from netlink_safe.transport.families import Families
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from netlink_safe.protocol.codec import MessageCodec
-    from netlink_safe.protocol.generic import GenericRequest
+    from netlink_safe.protocol.generic import AnsweredRequest, GenericRequest
     from netlink_safe.protocol.request import Row
     from netlink_safe.transport.namespace import NetworkNamespace
     from netlink_safe.transport.pool import SocketPool
@@ -110,6 +110,16 @@ class GenericNetlink(Opened):
         asked = asking.policies_of(self._families, family, terms)
         return result(offload(asked, terms), self._waiter)
 
+    @overload
+    def request(
+        self, request: AnsweredRequest[Row], *, timeout: opening.Timeout | None = None
+    ) -> Row: ...
+
+    @overload
+    def request(
+        self, request: GenericRequest[Row], *, timeout: opening.Timeout | None = None
+    ) -> Row | None: ...
+
     @waits
     def request(
         self, request: GenericRequest[Row], *, timeout: opening.Timeout | None = None
@@ -125,7 +135,7 @@ class GenericNetlink(Opened):
         operation = offload(asking.ask(self._families, request, terms, False), terms)
         with Dump(operation, terms, self._waiter) as dump:
             rows = list(dump)
-        return opening.row_or_none(rows, request.name)
+        return asking.row_or_none(rows, request)
 
     def dump(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
-from netlink_safe.protocol.generic import GenericRequest, RowsOf
+from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
 from netlink_safe.wire.attributes import build_nested, build_text, build_u32
 
 if TYPE_CHECKING:
@@ -112,22 +112,22 @@ class Channels:
     combined_maximum: int | None
 
 
-def link_info(device: str | int | None = None) -> GenericRequest[LinkInfo]:
+def link_info(device: str | int | None = None) -> AnsweredRequest[LinkInfo]:
     """Ask how devices are attached.  Raises LocalProtocolError for what can be no device."""
     return _request("link info", LINKINFO_GET, LINKINFO_NTF, "LINKINFO", device, _read_link_info)
 
 
-def link_state(device: str | int | None = None) -> GenericRequest[LinkState]:
+def link_state(device: str | int | None = None) -> AnsweredRequest[LinkState]:
     """Ask whether devices have a link.  Raises LocalProtocolError for what can be no device."""
     return _request("the link state", LINKSTATE_GET, None, "LINKSTATE", device, _read_link_state)
 
 
-def rings(device: str | int | None = None) -> GenericRequest[Rings]:
+def rings(device: str | int | None = None) -> AnsweredRequest[Rings]:
     """Ask how large rings are.  Raises LocalProtocolError for what can be no device."""
     return _request("rings", RINGS_GET, RINGS_NTF, "RINGS", device, _read_rings)
 
 
-def channels(device: str | int | None = None) -> GenericRequest[Channels]:
+def channels(device: str | int | None = None) -> AnsweredRequest[Channels]:
     """Ask how many channels there are.  Raises LocalProtocolError for what can be no device."""
     return _request("channels", CHANNELS_GET, CHANNELS_NTF, "CHANNELS", device, _read_channels)
 
@@ -139,11 +139,11 @@ def _request(
     prefix: str,
     device: str | int | None,
     read: Callable[[Device, Attributes], Row],
-) -> GenericRequest[Row]:
+) -> AnsweredRequest[Row]:
     def read_message(message: GenericMessage, _policy: Policy | None) -> Row:
         return read(_device(message.attributes), message.attributes)
 
-    return GenericRequest(
+    return AnsweredRequest(
         name=f"{what} of {'network devices' if device is None else device}",
         family=FAMILY,
         command=command,

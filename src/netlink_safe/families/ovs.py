@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
-from netlink_safe.protocol.generic import GenericRequest, RowsOf
+from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
 from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
 from netlink_safe.wire.enums import newer_member
 
@@ -127,37 +127,37 @@ class Vport:
     counts: VportCounts | None = attrs.field(eq=False, default=None)
 
 
-def datapaths() -> GenericRequest[Datapath]:
+def datapaths() -> AnsweredRequest[Datapath]:
     """Ask for all datapaths of the network namespace, by dump."""
     return _datapath_request("datapaths", GET, b"", 0, True)
 
 
-def datapath(datapath: str | int) -> GenericRequest[Datapath]:
+def datapath(datapath: str | int) -> AnsweredRequest[Datapath]:
     """Ask for one, by name or index.  KernelError (ENODEV) where there is none."""
     if isinstance(datapath, int):
         return _datapath_request(f"datapath {datapath}", GET, b"", _index(datapath), True)
     return _datapath_request(f"datapath {datapath}", GET, _name(DP_NAME, datapath), 0, True)
 
 
-def new_datapath(name: str) -> GenericRequest[Datapath]:
+def new_datapath(name: str) -> AnsweredRequest[Datapath]:
     """Make a datapath whose packets nobody serves.  KernelError (EEXIST) for one that is there."""
     attributes = _name(DP_NAME, name) + build_u32(DP_UPCALL_PID, 0)
     return _datapath_request(f"a new datapath {name}", NEW, attributes, 0, False)
 
 
-def delete_datapath(name: str) -> GenericRequest[Datapath]:
+def delete_datapath(name: str) -> AnsweredRequest[Datapath]:
     """Delete a datapath with all its ports, by which no link is deleted."""
     wanted = _name(DP_NAME, name)
     return _datapath_request(f"the deletion of datapath {name}", DEL, wanted, 0, False)
 
 
-def vports(datapath: Datapath | int) -> GenericRequest[Vport]:
+def vports(datapath: Datapath | int) -> AnsweredRequest[Vport]:
     """Ask for all ports of a datapath, by dump."""
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
     return _vport_request(f"ports of datapath {index}", GET, b"", index, True)
 
 
-def vport(name: str, datapath: Datapath | int = 0) -> GenericRequest[Vport]:
+def vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     """Ask for the port that a device is, in a datapath or in any of the namespace (0).
 
     KernelError (ENODEV) where it is none.
@@ -172,7 +172,7 @@ def new_vport(
     type: VportType = VportType.NETDEV,  # noqa: A002  # the kernel's own word
     number: int | None = None,
     upcall_ports: Sequence[int] = (0,),
-) -> GenericRequest[Vport]:
+) -> AnsweredRequest[Vport]:
     """Make a device a port of a datapath; packets that meet no flow go to ``upcall_ports``."""
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
     attributes = (
@@ -184,7 +184,7 @@ def new_vport(
     return _vport_request(f"a new port {name}", NEW, attributes, index, False)
 
 
-def delete_vport(name: str, datapath: Datapath | int = 0) -> GenericRequest[Vport]:
+def delete_vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     """Take a port out of its datapath; the device stays."""
     index = datapath.index if isinstance(datapath, Datapath) else datapath
     wanted = _name(NAME, name)
@@ -193,7 +193,7 @@ def delete_vport(name: str, datapath: Datapath | int = 0) -> GenericRequest[Vpor
 
 def _datapath_request(
     what: str, command: int, attributes: bytes, index: int, is_question: bool
-) -> GenericRequest[Datapath]:
+) -> AnsweredRequest[Datapath]:
     rows = RowsOf(key=_index_of, removals=frozenset({DEL}))
     return _request(
         what, DATAPATHS, command, attributes, index, is_question, _read_datapath, _DP_NAMES, rows
@@ -202,7 +202,7 @@ def _datapath_request(
 
 def _vport_request(
     what: str, command: int, attributes: bytes, index: int, is_question: bool
-) -> GenericRequest[Vport]:
+) -> AnsweredRequest[Vport]:
     rows: RowsOf[Vport] = RowsOf(
         key=_place_of,
         removals=frozenset({DEL}),
@@ -223,8 +223,8 @@ def _request(
     read: Callable[[GenericMessage, Policy | None], Row],
     names: Names,
     rows: RowsOf[Row],
-) -> GenericRequest[Row]:
-    return GenericRequest(
+) -> AnsweredRequest[Row]:
+    return AnsweredRequest(
         name=f"{what} of Open vSwitch",
         family=family,
         command=command,

@@ -37,8 +37,8 @@ import attrs
 
 from netlink_safe.errors import OutboxFull
 from netlink_safe.protocol.counters import Count, new_count, read, read_with, take_and_count
+from netlink_safe.protocol.listener_statistics import OutboxStatistics
 from netlink_safe.protocol.pauses import Pauses
-from netlink_safe.protocol.statistics import OutboxStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

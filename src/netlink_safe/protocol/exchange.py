@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import DecodeError, KernelError, NotSupported, OverrunError
 from netlink_safe.wire.ack import Ack, parse_done, parse_error
-from netlink_safe.wire.attribute_path import path_meant, spelled
 from netlink_safe.wire.constants import (
     NLM_F_ACK,
     NLM_F_DUMP_INTR,
@@ -170,10 +169,13 @@ class Exchange:
             self.error = NotSupported(ack.errno, request.feature, request.since, ack.extack)
             return
         path: tuple[int, ...] = ()
+        attribute = None
         if request.attributes_at is not None:
+            from netlink_safe.wire.attribute_path import path_meant, spelled
+
             start = HEADER.size + request.attributes_at
             path = path_meant(self.data_to_send(), start, ack.extack)
-        attribute = spelled(path, request.names) if path else None
+            attribute = spelled(path, request.names) if path else None
         self.error = KernelError(ack.errno, request.name, ack.extack, path, attribute)
 
     def _follow(self, event: Event) -> None:

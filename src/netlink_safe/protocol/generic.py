@@ -176,6 +176,11 @@ class GenericRequest(Generic[Row]):
         )
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class AnsweredRequest(GenericRequest[Row]):
+    """One that is always answered: a question, or an order that asks for its echo."""
+
+
 def reader(parse: Callable[[GenericMessage], Row], header_size: int) -> RowReader[Row]:
     """Read rows that are messages of a family whose own header has so many bytes."""
 

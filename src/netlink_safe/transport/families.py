@@ -14,7 +14,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
-from netlink_safe.errors import FamilyNotFound, KernelError, NotSupported
+from netlink_safe.errors import FamilyNotFound, KernelError, NotSupported, RemoteProtocolError
+from netlink_safe.protocol.generic import AnsweredRequest
 from netlink_safe.transport import steps
 from netlink_safe.transport.modules import family_alias, module_for
 from netlink_safe.wire.policy import OperationPolicy
@@ -139,6 +140,19 @@ def ask(
         return
     policy = yield from policy_for(families, now, request, terms, is_dump)
     yield from steps.ask(families.pool, [request.bound(now, policy, is_dump)], terms)
+
+
+def row_or_none(rows: list[Row], request: GenericRequest[Row]) -> Row | None:
+    """The one row of a request to a family, which may have none, unless it is always answered.
+
+    Raises RemoteProtocolError for several, and for one that is missing.
+    """
+    name = request.name
+    if len(rows) > 1:
+        raise RemoteProtocolError(f"{name} was answered with {len(rows)} messages; ask by dump()")
+    if not rows and isinstance(request, AnsweredRequest):
+        raise RemoteProtocolError(f"the kernel acknowledged {name} and gave no row")
+    return rows[0] if rows else None
 
 
 def policy_for(

@@ -27,9 +27,9 @@ from netlink_safe.errors import (
     TruncatedError,
 )
 from netlink_safe.protocol.deadline import checked_timeout
+from netlink_safe.protocol.listener_statistics import UserStatistics
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.protocol.pauses import Pauses
-from netlink_safe.protocol.statistics import UserStatistics
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.hearing import Hearing
 from netlink_safe.transport.listening import ListeningSocket, since

@@ -68,13 +68,6 @@ def own_terms(timeout: float, doing: str) -> Terms:
     return Terms(Deadline(timeout), Tally(), doing=doing)
 
 
-def row_or_none(rows: list[Row], name: str) -> Row | None:
-    """The one row of a request that may have none.  Raises RemoteProtocolError for several."""
-    if len(rows) > 1:
-        raise RemoteProtocolError(f"{name} was answered with {len(rows)} messages; ask by dump()")
-    return rows[0] if rows else None
-
-
 def only_row(rows: list[Row], request: Request[Row]) -> Row:
     """The one row of a request that is no dump; None for an order.
 

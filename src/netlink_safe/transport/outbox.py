@@ -24,8 +24,8 @@ from netlink_safe.wire.constants import NETLINK_USERSOCK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netlink_safe.protocol.listener_statistics import OutboxStatistics
     from netlink_safe.protocol.message import Undelivered
-    from netlink_safe.protocol.statistics import OutboxStatistics
 
 LARGEST_PORT: Final = 2**32 - 1
 

@@ -8,10 +8,12 @@ May call ``errors`` and ``wire``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from netlink_safe.wire.attributes import ATTRIBUTE, iterate_attributes
+from netlink_safe.errors import DecodeError
+from netlink_safe.wire.attributes import ATTRIBUTE, DEEPEST, iterate_attributes
 
 if TYPE_CHECKING:
     from netlink_safe.errors import ExtendedAck
@@ -34,19 +36,23 @@ def path_meant(message: bytes, start: int, extack: ExtendedAck | None) -> tuple[
 
 
 def path_at(message: bytes, start: int, offset: int) -> tuple[int, ...]:
-    """The types that lead to the attribute whose header is at ``offset``."""
+    """The types that lead to the attribute whose header is at ``offset``.
+
+    As far as they lead: the request may be broken, which is what the kernel says of it then.
+    """
     path: tuple[int, ...] = ()
     end = len(message)
-    while start <= offset:
-        for type_, first, after in iterate_attributes(message, start, end):
-            if first - ATTRIBUTE.size <= offset < after:
-                path = (*path, type_)
-                if first - ATTRIBUTE.size == offset:
-                    return path
-                start, end = first, after
-                break
-        else:
-            return path
+    with contextlib.suppress(DecodeError):
+        while start <= offset and len(path) <= DEEPEST:
+            for type_, first, after in iterate_attributes(message, start, end):
+                if first - ATTRIBUTE.size <= offset < after:
+                    path = (*path, type_)
+                    if first - ATTRIBUTE.size == offset:
+                        return path
+                    start, end = first, after
+                    break
+            else:
+                return path
     return path
 
 
