@@ -1,6 +1,6 @@
 """Follow the ports of an Open vSwitch datapath, through whatever is lost on the way.
 
-python examples/ovs_ports.py ovs-system
+Run as: python examples/ovs_ports.py ovs-system.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """What a process has cost so far: taskstats, with pyroute2's codecs carried by this library.
 
-python examples/taskstats.py [PID]
+Run as: python examples/taskstats.py [PID].
 """
 
 import os

@@ -1,6 +1,6 @@
 """List the peers of a WireGuard device, with pyroute2's codec carried by this library.
 
-python examples/wireguard_peers.py wg0
+Run as: python examples/wireguard_peers.py wg0.
 """
 
 import sys

@@ -83,16 +83,14 @@ if TYPE_CHECKING:
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
     from netlink_safe.protocol.codec import CodedMessage as CodedMessage
     from netlink_safe.protocol.codec import MessageCodec as MessageCodec
+    from netlink_safe.protocol.figures import NotificationStatistics as NotificationStatistics
+    from netlink_safe.protocol.figures import OutboxStatistics as OutboxStatistics
+    from netlink_safe.protocol.figures import UeventStatistics as UeventStatistics
+    from netlink_safe.protocol.figures import UserStatistics as UserStatistics
     from netlink_safe.protocol.generic import AnsweredRequest as AnsweredRequest
     from netlink_safe.protocol.generic import GenericReply as GenericReply
     from netlink_safe.protocol.generic import GenericRequest as GenericRequest
     from netlink_safe.protocol.generic import RowsOf as RowsOf
-    from netlink_safe.protocol.listener_statistics import (
-        NotificationStatistics as NotificationStatistics,
-    )
-    from netlink_safe.protocol.listener_statistics import OutboxStatistics as OutboxStatistics
-    from netlink_safe.protocol.listener_statistics import UeventStatistics as UeventStatistics
-    from netlink_safe.protocol.listener_statistics import UserStatistics as UserStatistics
     from netlink_safe.protocol.message import Undelivered as Undelivered
     from netlink_safe.protocol.message import UserMessage as UserMessage
     from netlink_safe.protocol.message import message as message

@@ -48,7 +48,7 @@ _HOMES: Final = {
     "wire.generic": ("GenericMessage",),
     "wire.policy": ("AttributeKind", "AttributePolicy", "OperationPolicy", "Policy"),
     "wire.pyroute2": ("pyroute2_codec",),
-    "protocol.listener_statistics": (
+    "protocol.figures": (
         "NotificationStatistics",
         "OutboxStatistics",
         "UeventStatistics",

@@ -15,7 +15,7 @@ from netlink_safe.aio.streams import Stream
 from netlink_safe.aio.waiting import result
 from netlink_safe.families import ctrl
 from netlink_safe.families.generic import following
-from netlink_safe.protocol.listener_statistics import NotificationStatistics
+from netlink_safe.protocol.figures import NotificationStatistics
 from netlink_safe.transport import families as asking
 from netlink_safe.transport import opening
 from netlink_safe.transport.families import Families

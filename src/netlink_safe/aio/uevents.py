@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netlink_safe.aio.streams import Stream
 from netlink_safe.families.uevents import UeventItem, uevents
-from netlink_safe.protocol.listener_statistics import UeventStatistics
+from netlink_safe.protocol.figures import UeventStatistics
 from netlink_safe.transport.following import Follower, Listening
 from netlink_safe.transport.sightings import Sightings
 

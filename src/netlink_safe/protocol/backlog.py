@@ -37,7 +37,7 @@ import attrs
 
 from netlink_safe.errors import OutboxFull
 from netlink_safe.protocol.counters import Count, new_count, read, read_with, take_and_count
-from netlink_safe.protocol.listener_statistics import OutboxStatistics
+from netlink_safe.protocol.figures import OutboxStatistics
 from netlink_safe.protocol.pauses import Pauses
 
 if TYPE_CHECKING:

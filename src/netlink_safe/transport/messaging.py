@@ -27,7 +27,7 @@ from netlink_safe.errors import (
     TruncatedError,
 )
 from netlink_safe.protocol.deadline import checked_timeout
-from netlink_safe.protocol.listener_statistics import UserStatistics
+from netlink_safe.protocol.figures import UserStatistics
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.transport.bursts import BurstBuffer

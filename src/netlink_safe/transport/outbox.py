@@ -24,7 +24,7 @@ from netlink_safe.wire.constants import NETLINK_USERSOCK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netlink_safe.protocol.listener_statistics import OutboxStatistics
+    from netlink_safe.protocol.figures import OutboxStatistics
     from netlink_safe.protocol.message import Undelivered
 
 LARGEST_PORT: Final = 2**32 - 1

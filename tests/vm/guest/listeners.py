@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from netlink_safe.families.uevents import UeventItem
-    from netlink_safe.protocol.listener_statistics import UeventStatistics
+    from netlink_safe.protocol.figures import UeventStatistics
 
 NETLINK_KOBJECT_UEVENT: Final = 15
 SO_RCVBUFFORCE: Final = 33
