@@ -188,9 +188,9 @@ async def test_a_message_past_its_deadline_is_given_up(
     told: list[nls.Undelivered] = []
     async with surface.outbox(deadline=0.3, on_undelivered=told.append) as box:
         fitted = await filled(box, sleeper)
-        box.post(b"late", port_id=port_of(sleeper))
+        box.post(b"late" + LARGE, port_id=port_of(sleeper))
         await settled(box, lambda now: now.undelivered == 2)
-        assert [one.payload for one in told] == [LARGE, b"late"]
+        assert [one.payload for one in told] == [LARGE, b"late" + LARGE]
         for one in told:
             assert (one.port_id, one.reason) == (port_of(sleeper), "deadline")
             assert 0.3 <= one.age < 20

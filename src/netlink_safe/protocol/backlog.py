@@ -20,9 +20,11 @@ Why no lock is needed, in a build with a GIL:
   signal's handler, finds the message posted, or not posted, but nothing half done.
 * Counts are raised in one call too, where a message leaves the ring in the same one that takes it;
   what is held is what was posted less what has ended (``protocol.counters``).
-* ``room`` is written by the pump alone.  A poster looks at it and then appends; between the two
-  another may do the same, so that ``capacity`` can be passed by one message for each thread that
-  posts at that moment, and by no more: whoever comes behind them sees the ring as it is.
+* ``room`` is written by the pump alone, and is never more than there is: only the pump takes from
+  the ring, one message at a time, for which ``room`` leaves a place.  A ring that is shorter has
+  room for sure; a poster who finds it longer counts what is held, and drops all that is too much.
+  Between looking and appending another may do the same, so that ``capacity`` can be passed by one
+  message for each thread that posts at that moment; the next post finds them, so they never add up.
 
 May call ``protocol`` and ``errors``.
 """
@@ -36,7 +38,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import attrs
 
 from netlink_safe.errors import OutboxFull
-from netlink_safe.protocol.counters import Count, new_count, read, read_with, take_and_count
+from netlink_safe.protocol.counters import Count, read, read_with, take_and_count
 from netlink_safe.protocol.figures import OutboxStatistics
 from netlink_safe.protocol.pauses import Pauses
 
@@ -54,6 +56,8 @@ REASONS: Final[tuple[Reason, ...]] = ("deadline", "no_such_peer", "refused", "cl
 
 #: Less than any ring's length: whoever wants to append has to ask.
 NO_ROOM: Final = -1
+#: How many messages the pump may have taken since it last measured.
+IN_HAND: Final = 1
 
 
 @attrs.define(slots=True, eq=False)
@@ -83,49 +87,63 @@ class Peer:
 class Backlog:
     """The ring, the queues of peers that are full, and the counts.
 
-    Any thread may append to ``ring`` when ``len(ring) < room``, or ``make_room()`` says so; all
-    other methods but ``statistics`` are the pump's.  ``is_asleep`` says that who has appended is to
-    wake the pump; ``is_closed`` that there is to be no room any more.
+    Any thread may append to ``ring`` if ``len(ring) < room``, or else if ``make_room()`` says so;
+    all other methods but ``statistics`` are the pump's.  ``is_asleep`` says that who has appended
+    is to wake the pump; ``is_closed`` that there is to be no room any more.
     """
 
     def __init__(self, capacity: int, when_full: WhenFull) -> None:
         self.capacity = capacity
-        self.room = capacity
+        self.room = capacity - IN_HAND
         self.is_asleep = False
         self.is_closed = False
         self.ring: deque[Message] = deque()
         self.peers: dict[int, Peer] = {}
         self._when_full = when_full
-        self._taken = new_count()
-        self._sent = new_count()
-        self._undelivered: dict[Reason, Count] = {reason: new_count() for reason in REASONS}
-        self._dropped_newest = new_count()
-        self._dropped_from_ring = new_count()
-        self._dropped_from_queues = new_count()
-        self._refused = new_count()
+        self._taken = Count()
+        self._sent = Count()
+        self._undelivered: dict[Reason, Count] = {reason: Count() for reason in REASONS}
+        self._dropped_newest = Count()
+        self._dropped_from_ring = Count()
+        self._dropped_from_queues = Count()
+        self._refused = Count()
+        self._taken_and_ended = [
+            self._taken,
+            self._sent,
+            self._dropped_from_queues,
+            *self._undelivered.values(),
+        ]
 
     # What posters call.
 
     def make_room(self) -> bool:
-        """Whether a message may be appended although everything is full.
+        """Whether a message may be appended although the ring is long.
 
-        Raises OutboxFull where that is what was asked for.
+        Raises OutboxFull where everything is full and that is what was asked for.
         """
+        if self._held() < self.capacity:
+            return True
         if self._when_full == "drop_oldest":
-            self._drop_oldest()
+            while self._drop_oldest() and self._held() >= self.capacity:
+                pass
             return True
         if self._when_full == "drop_newest":
-            next(self._dropped_newest)
+            self._dropped_newest.up()
             return False
-        next(self._refused)
+        self._refused.up()
         raise OutboxFull(self.capacity)
 
-    def _drop_oldest(self) -> None:
-        """Drop what was posted first; where the pump has all there is in its hands, nothing."""
+    def _held(self) -> int:
+        """How many messages are held, in the ring or elsewhere."""
+        in_ring, (taken, *ended) = read_with(self.ring, self._taken_and_ended)
+        return in_ring + taken - sum(ended)
+
+    def _drop_oldest(self) -> bool:
+        """Drop what was posted first; False where the pump has all there is in its hands."""
         for peer in sorted(self.peers.values(), key=_age_of_first):
             if take_and_count(peer.queue, self._dropped_from_queues):
-                return
-        take_and_count(self.ring, self._dropped_from_ring)
+                return True
+        return take_and_count(self.ring, self._dropped_from_ring) is not None
 
     # What the pump calls.
 
@@ -144,11 +162,11 @@ class Backlog:
 
     def count_sent(self) -> None:
         """The message in the pump's hands has been sent."""
-        next(self._sent)
+        self._sent.up()
 
     def count_undelivered(self, reason: Reason) -> None:
         """The message in the pump's hands has been given up."""
-        next(self._undelivered[reason])
+        self._undelivered[reason].up()
 
     def tidy(self) -> None:
         """Forget peers for whom nothing waits."""
@@ -156,11 +174,10 @@ class Backlog:
             del self.peers[peer.port_id]
 
     def measure(self) -> None:
-        """Say anew how much room there is beside what has been taken and has not ended."""
-        taken, *ended = read(
-            [self._taken, self._sent, self._dropped_from_queues, *self._undelivered.values()]
-        )
-        self.room = NO_ROOM if self.is_closed else self.capacity - (taken - sum(ended))
+        """Say anew how long the ring may be, beside what has been taken and has not ended."""
+        taken, *ended = read(self._taken_and_ended)
+        room = self.capacity - (taken - sum(ended)) - IN_HAND
+        self.room = NO_ROOM if self.is_closed else room
 
     # What anybody may call.
 

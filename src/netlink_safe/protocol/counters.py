@@ -1,9 +1,11 @@
 """Counts that any thread may raise without a lock, and that are read all at one moment.
 
-An iterator over a long range is such a count: ``next()`` raises it, and ``length_hint`` says how
-much of the range is left.  Either is a single call into C, during which the interpreter runs
-neither another thread nor a signal's handler; so no raise is lost, and counts that are read by one
-``map`` are of one moment.  In a free-threaded build, which has no such calls, that is not so.
+An iterator over a long range is such a count: its ``__next__`` raises it, and ``__length_hint__``
+says how much of the range is left.  Either is a single call into C, during which the interpreter
+runs neither another thread nor a signal's handler; so no raise is lost, and counts that are read
+by one ``map`` are of one moment.  (Nothing is made in there that the garbage collector looks after,
+either, which before Python 3.12 could run other code in between.)  In a free-threaded build, which
+has no such calls, all that is not so.
 
 May call nothing of the library.
 """
@@ -11,34 +13,38 @@ May call nothing of the library.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from operator import length_hint
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from operator import call
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
 MOST: Final = sys.maxsize
 
-#: What ``next()`` raises by one.
-Count: TypeAlias = Iterator[int]
+
+class Count:
+    """A count, at first 0; ``up()`` raises it."""
+
+    __slots__ = ("iterator", "left", "up")
+
+    def __init__(self) -> None:
+        self.iterator = iter(range(MOST))
+        self.up: Callable[[], int] = self.iterator.__next__
+        self.left: Callable[[], int] = self.iterator.__length_hint__  # type: ignore[attr-defined]  # a range's has it
 
 
-def new_count() -> Count:
-    """A count of 0."""
-    return iter(range(MOST))
-
-
-def read(counts: Sequence[Count]) -> list[int]:
+def read(counts: Iterable[Count]) -> list[int]:
     """What the counts are, at one moment."""
-    return [MOST - left for left in list(map(length_hint, counts))]
+    return [MOST - left for left in list(map(call, [count.left for count in counts]))]
 
 
-def read_with(queue: deque[Any], counts: Sequence[Count]) -> tuple[int, list[int]]:
+def read_with(queue: deque[Any], counts: Iterable[Count]) -> tuple[int, list[int]]:
     """How long a queue is, and what the counts are, at one moment."""
-    length, *left = list(map(length_hint, [queue, *counts]))
+    readings = [queue.__len__, *(count.left for count in counts)]
+    length, *left = list(map(call, readings))
     return length, [MOST - each for each in left]
 
 
@@ -48,7 +54,7 @@ def take_and_count(queue: deque[T], count: Count) -> T | None:
     One call into C asks the queue and, if that gave something, raises the count.
     """
     try:
-        taken, _ = next(zip(iter(queue.popleft, None), count, strict=False))
+        taken, _ = next(zip(iter(queue.popleft, None), count.iterator, strict=False))
     except IndexError:
         return None
     return taken
