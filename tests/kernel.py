@@ -27,6 +27,9 @@ MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x40000
 MNT_DETACH: Final = 2
+#: The network namespace that the machine begins with, in which a module makes its devices.
+FIRST_NAMESPACE: Final = "/proc/1/ns/net"
+
 SIOCSIFFLAGS: Final = 0x8914
 IFF_UP_AND_RUNNING: Final = 0x41
 
@@ -111,11 +114,16 @@ def in_namespace(path: str, function: Callable[[], T]) -> T:
     """Call the function in a thread that has entered the namespace."""
 
     def inside() -> T:
-        with open(path, encoding="ascii") as file:
-            _checked(_libc.setns(file.fileno(), CLONE_NEWNET))
+        enter(path)
         return function()
 
     return in_thread(inside)
+
+
+def enter(path: str) -> None:
+    """Move the calling thread into a network namespace."""
+    with open(path, encoding="ascii") as file:
+        _checked(_libc.setns(file.fileno(), CLONE_NEWNET))
 
 
 def in_thread(function: Callable[[], T]) -> T:
@@ -211,7 +219,7 @@ def release() -> tuple[int, int]:
     return int(first), int(second)
 
 
-def wmem_default() -> int:
+def send_buffer() -> int:
     """What a socket's send buffer is, in bytes, unless it says otherwise."""
-    with open("/proc/sys/net/core/wmem_default", encoding="ascii") as file:
-        return int(file.read())
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)

@@ -133,13 +133,12 @@ async def test_where_all_is_full_the_oldest_makes_room(
         dropped = box.statistics().dropped
         assert 1 <= dropped["oldest"] <= 4
         assert dropped["newest"] == 0
-        read_all(sleeper)
-        heard: list[bytes] = []
+        heard = read_all(sleeper)
         while box.statistics().held:
             heard += read_all(sleeper)
             await anyio.sleep(0.001)
         heard += read_all(sleeper)
-        assert heard == [b"%d" % n + LARGE for n in range(dropped["oldest"] - 1, 9)]
+        assert heard[fitted:] == [b"%d" % n + LARGE for n in range(dropped["oldest"] - 1, 9)]
 
 
 @on_every_surface
@@ -543,7 +542,7 @@ def test_a_message_is_as_it_was_when_it_was_posted(sleeper: socket.socket) -> No
 async def test_what_can_be_no_message_is_refused_by_the_post(surface: Surface) -> None:
     """Not by the pump, later."""
     async with surface.outbox() as box:
-        largest = kernel.wmem_default() - 32
+        largest = kernel.send_buffer() - 32
         for payload, message in (
             (b"x" * (largest + 1), "send them in parts"),
             (b"", "empty"),

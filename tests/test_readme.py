@@ -12,8 +12,16 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+#: Pages whose Python blocks are programs, as those of the README are.
+PAGES = ("generic", "links", "locks", "messages", "outbox")
+PROGRAMS = [
+    (page, text)
+    for page in ("README.md", *(f"docs/reference/{name}.md" for name in PAGES))
+    for kind, text in BLOCK.findall((ROOT / page).read_text("utf-8"))
+    if kind == "python"
+]
 
 
 def test_the_first_one_line_blocks_are_the_commands() -> None:
@@ -26,10 +34,9 @@ def test_the_first_one_line_blocks_are_the_commands() -> None:
         assert shlex.split(command)[:4] == ["python3", "-m", "venv", ".venv"]
 
 
-@pytest.mark.parametrize("number", range(sum(kind == "python" for kind, _ in BLOCKS)))
-def test_the_code_runs_as_pasted(number: int) -> None:
+@pytest.mark.parametrize(("page", "code"), PROGRAMS, ids=[page for page, _ in PROGRAMS])
+def test_the_code_runs_as_pasted(page: str, code: str) -> None:
     """Each Python block is a program of its own."""
-    code = [text for kind, text in BLOCKS if kind == "python"][number]
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -37,7 +44,7 @@ def test_the_code_runs_as_pasted(number: int) -> None:
         timeout=60,
         check=False,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.stderr) == (0, ""), page
 
 
 def test_the_documents_that_it_names_are_there() -> None:

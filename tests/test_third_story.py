@@ -129,6 +129,7 @@ def test_the_same_daemon_on_an_outbox_ends_and_accounts_for_every_alarm() -> Non
     assert heard == sent > 0
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_waiting_for_a_full_peer_costs_next_to_nothing(backend: str) -> None:
     """A socket of trio that waits until it is "writable" takes all of a processor instead."""

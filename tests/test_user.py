@@ -206,7 +206,7 @@ async def test_what_is_too_long_to_be_read_is_an_error_in_its_place(
 async def test_what_can_be_no_message_is_refused_before_the_kernel_does(surface: Surface) -> None:
     """Too large, empty, no bytes, no port, no group; the largest that fits is sent."""
     async with surface.open_user() as user, surface.open_user() as peer:
-        largest = kernel.wmem_default() - 32
+        largest = kernel.send_buffer() - 32
         user.send_nowait(b"x" * largest, port_id=peer.port_id)
         assert len((await peer.receive()).payload) == largest
         for payload, message in (

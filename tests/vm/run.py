@@ -46,12 +46,10 @@ ORDINARY: Final = (
     "test_namespaces.py",
     "test_uevents.py",
     "test_user.py",
-    "test_outbox.py",
     "test_third_story.py",
     "test_generic.py",
     "test_subscribe.py",
     "test_links.py",
-    "test_rtnl.py",
 )
 
 DEBIAN: Final = "apt-get install --no-install-recommends "
@@ -207,7 +205,13 @@ def pytest_runs(results: Path, for_pytest: Sequence[str]) -> dict[str, list[str]
         "guest": [*pytest, f"--confcutdir={guest}", "--durations=5", *for_pytest, str(guest)]
     }
     if not for_pytest:
-        runs["ordinary"] = [*pytest, "-q", *(str(HERE.parent / name) for name in ORDINARY)]
+        runs["ordinary"] = [
+            *pytest,
+            "-q",
+            "-m",
+            "not share",
+            *(str(HERE.parent / name) for name in ORDINARY),
+        ]
     for name, command in runs.items():
         command.append(f"--junit-xml={results / name}.xml")
     return runs

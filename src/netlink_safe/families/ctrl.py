@@ -7,7 +7,6 @@ May call ``protocol`` and ``wire``.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,7 +14,7 @@ import attrs
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import reader
 from netlink_safe.protocol.request import Request
-from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
+from netlink_safe.wire.attributes import build_text, build_u32
 from netlink_safe.wire.constants import NLM_F_DUMP
 from netlink_safe.wire.generic import attributes_at, build_generic
 from netlink_safe.wire.header import HEADER
@@ -55,8 +54,6 @@ NAMES: Final[Names] = {
     FAMILY_NAME: ("CTRL_ATTR_FAMILY_NAME", None),
     OP: ("CTRL_ATTR_OP", None),
 }
-
-_U16: Final = struct.Struct("=H")
 
 
 @attrs.frozen(slots=True)
@@ -138,13 +135,13 @@ def get_families() -> Request[FamilyRecord]:
     return _request("generic netlink families", GETFAMILY, NLM_F_DUMP, b"", parse_family)
 
 
-def get_policy(family: FamilyRecord, command: int | None = None) -> Request[PolicyPart]:
+def get_policy(family: str, command: int | None = None) -> Request[PolicyPart]:
     """Ask what a family takes, in one operation or in all (Linux 5.10 and newer)."""
-    attributes = build_attribute(FAMILY_ID, _U16.pack(family.id))
+    attributes = build_text(FAMILY_NAME, family)
     if command is not None:
         attributes += build_u32(OP, command)
     asked = "policies" if command is None else f"the policy of operation {command}"
-    return _request(f"{asked} of {family.name}", GETPOLICY, NLM_F_DUMP, attributes, _parse_policy)
+    return _request(f"{asked} of {family}", GETPOLICY, NLM_F_DUMP, attributes, _parse_policy)
 
 
 def joined(parts: list[PolicyPart]) -> dict[int, OperationPolicy]:

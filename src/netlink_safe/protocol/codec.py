@@ -72,8 +72,7 @@ def encoded(
         message.encode()
     except Exception as error:  # whatever it is, the codec could not do it
         raise LocalProtocolError(f"{_name(codec)} cannot encode {pairs!r}: {error!r}") from error
-    if hasattr(codec, "nla_map"):
-        _check_all_encoded(message["attrs"], _name(codec))
+    _check_names(pairs, names_of(codec), _name(codec))
     return bytes(message.data)[HEADER.size :]
 
 
@@ -120,15 +119,17 @@ def _names_of_fields(message: Any) -> set[str]:
     return {field[0] for field in getattr(message, "fields", ())}
 
 
-def _check_all_encoded(attributes: Any, codec: str, path: str = "") -> None:
-    """What was encoded has become an attribute of the codec's; what was left out is as it was."""
-    for attribute in attributes:
-        name = f"{path}{attribute[0]}"
-        inside = getattr(attribute, "value", None) if hasattr(attribute, "nla") else None
-        if not hasattr(attribute, "nla"):
-            raise LocalProtocolError(f"{codec} knows no attribute {name!r}")
-        if isinstance(inside, dict) and isinstance(inside.get("attrs"), list):
-            _check_all_encoded(inside["attrs"], codec, f"{name}.")
+def _check_names(attributes: Any, names: Names | None, codec: str, path: str = "") -> None:
+    """That the codec knows all names, as far as it has a table of them."""
+    if names is None:
+        return
+    known = dict(names.values())
+    for name, value, *_ in attributes:
+        if name not in known:
+            raise LocalProtocolError(f"{codec} knows no attribute {f'{path}{name}'!r}")
+        for inside in value if isinstance(value, list) else [value]:
+            if isinstance(inside, Mapping) and "attrs" in inside:
+                _check_names(inside["attrs"], known[name], codec, f"{path}{name}.")
 
 
 def _name(codec: Any) -> str:

@@ -94,7 +94,7 @@ class Families:
         self, family: Resolved, command: int | None, terms: Terms
     ) -> Steps[Any, dict[int, OperationPolicy]]:
         """What the kernel says of one operation, or of all, by the numbers that it gives them."""
-        request = self._controller.get_policy(family, command)
+        request = self._controller.get_policy(family.name, command)
         try:
             parts = yield from steps.whole(self.pool, request, terms)
         except KernelError as error:
@@ -102,7 +102,10 @@ class Families:
                 return {}
             if error.errno == errno.EOPNOTSUPP:
                 raise NotSupported(error.errno, request.name, "5.10", error.extack) from None
-            raise
+            if error.errno != errno.ENOENT:
+                raise
+            yield from self.find_anew(family.name, terms)  # this may load its module again
+            parts = yield from steps.whole(self.pool, request, terms)
         return self._controller.joined(parts)
 
 
@@ -159,13 +162,15 @@ def policy_for(
     families: Families, family: Resolved, request: GenericRequest[Any], terms: Terms, is_dump: bool
 ) -> Steps[Any, Policy | None]:
     """The policy by which a request is encoded and its rows are read, if it wants one."""
-    if not request.wants_policy:
+    if not request.wants_policy or family.operation(request.command) is None:
         return None
     try:
         found = yield from families.policy(family, request.command, terms)
-    except KernelError:  # a kernel that does not say; then only bytes can be given
+    except NotSupported:  # then only bytes can be given
         return None
-    return found.dump if is_dump else found.do
+    if is_dump and found.dump is not None:
+        return found.dump
+    return found.do  # of many dumps older kernels tell none, although they take the same
 
 
 def _explained(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+import kernel
 from vm.guest.listeners import Reference
 from vm.guest.qmp import Monitor
 from vm.guest.usb import Bus
@@ -39,6 +40,15 @@ def bus(monitor: Monitor) -> Iterator[Bus]:
         bus = Bus(monitor, reference)
         yield bus
         bus.unplug_all()
+
+
+@pytest.fixture
+def network() -> Iterator[None]:
+    """A network namespace of the test's own."""
+    kernel.unshare(kernel.CLONE_NEWNET)
+    kernel.set_up_loopback()
+    yield
+    kernel.enter(kernel.FIRST_NAMESPACE)
 
 
 def _wait_until_gone(name: str) -> None:

@@ -12,32 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import kernel
 import netlink_safe as nls
 from netlink_safe.families import ovs
 from surfaces import Surface, on_every_surface, taking_at_most
+from vm.guest.shell import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.usefixtures("network")
+
 DATAPATH = "dp0"
 
 
-def run(command: str) -> str:
-    """A command of the shell's, which must succeed."""
-    return subprocess.run(
-        ["sh", "-c", command], check=True, capture_output=True, text=True, timeout=60
-    ).stdout
-
-
-@pytest.fixture(autouse=True)
-def _network() -> Iterator[None]:
-    """Nothing is left of any test."""
-    kernel.unshare(kernel.CLONE_NEWNET)
-    kernel.set_up_loopback()
+@pytest.fixture
+def _blue() -> Iterator[None]:
+    """A network namespace of this name, gone behind the test."""
+    run("ip netns add blue")
     yield
-    for name in ("blue",):
-        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    run("ip netns del blue")
 
 
 @contextlib.asynccontextmanager
@@ -105,10 +98,11 @@ async def test_a_link_that_is_a_port_is_not_deleted(surface: Surface) -> None:
         assert not exists("veth0")
 
 
+@pytest.mark.usefixtures("_blue")
 @on_every_surface
 async def test_nor_is_one_whose_peer_is_a_port_in_another_namespace(surface: Surface) -> None:
     """The namespace is found by its name; the command says where to type it."""
-    run("ip netns add blue && ip link add veth0 type veth peer name veth1 netns blue")
+    run("ip link add veth0 type veth peer name veth1 netns blue")
     async with datapath(surface, netns="blue") as (genl, made):
         await genl.request(ovs.new_vport(made, "veth1"))
         with pytest.raises(nls.LinkInUseError, match="network namespace blue is port 1") as refused:
