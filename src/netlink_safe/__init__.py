@@ -5,7 +5,9 @@ same names without ``async``.  Nothing is imported before it is used.
 
 ====================  ==========================================================================
 ``netlink_safe``      ``open_sock_diag`` and the requests for it, ``open_uevents``, ``open_user``,
-                      ``Outbox``, ``watch_lock``, errors
+                      ``Outbox``, ``watch_lock``, ``open_generic``, ``open_route``, ``delete_link``,
+                      errors
+``.families``         typed families: ``ethtool``, ``ovs``, ``link``
 ``.blocking``         the same for blocking code, without an event loop
 ``.collectors``       ``tcpstat``: TCP sockets counted by state, the example of correct use
 ``.lowlevel``         engines, datagrams and sockets, for who builds something of their own
