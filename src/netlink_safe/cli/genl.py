@@ -1,24 +1,17 @@
 """``netlink-safe genl``: the generic netlink families of this kernel, and what they say.
 
-May call ``blocking.generic``, ``cli.options``, ``cli.genl_text``, ``cli.tables`` and ``errors``.
+May call ``blocking.generic``, ``cli.heard``, ``cli.options`` and ``cli.genl_text``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import time
 from itertools import count as counting
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from netlink_safe.blocking.generic import open_generic
-from netlink_safe.cli import genl_text, options
-from netlink_safe.errors import NetlinkTimeout
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from netlink_safe.cli import genl_text, heard, options
 
 
 @click.group(short_help="Look at generic netlink families.")
@@ -82,16 +75,9 @@ def policy(
 @click.option(
     "--group", "groups", multiple=True, metavar="NAME", help="Only these; by default all."
 )
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N notifications.")
-@click.option(
-    "--for",
-    "seconds",
-    type=float,
-    callback=options.positive,
-    metavar="SECONDS",
-    help="End after this time.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+@heard.count_of("notifications")
+@heard.for_seconds
+@heard.as_json
 @options.netns
 @options.timeout
 def monitor(
@@ -109,24 +95,13 @@ def monitor(
     """
     with (
         open_generic(timeout=timeout, netns=netns) as genl,
-        genl.subscribe(family, groups or None) as heard,
+        genl.subscribe(family, groups or None) as told,
     ):
         shown = counting(1)
-        for item in _until(heard, seconds):
+        for item in heard.items(told, seconds):
             if as_json:
                 click.echo(json.dumps(genl_text.notification_as_dict(item)))
             else:
                 click.echo(genl_text.notification(item))
             if next(shown) == count:
                 break
-
-
-def _until(heard: Any, seconds: float | None) -> Iterator[Any]:
-    """The items of so many seconds, or for ever."""
-    if seconds is None:
-        yield from heard
-        return
-    end = time.monotonic() + seconds
-    with contextlib.suppress(NetlinkTimeout):
-        while (left := end - time.monotonic()) > 0:
-            yield heard.receive(timeout=left)

@@ -1,30 +1,25 @@
 """``netlink-safe uevents``: what the kernel says of its devices, as it says it.
 
-May call ``blocking.uevents``, ``cli.options``, ``cli.uevents_text``, ``families`` and ``errors``.
+May call ``blocking.uevents``, ``cli.heard``, ``cli.options``, ``cli.uevents_text`` and
+``families``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import time
 from itertools import count as counting
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
 from netlink_safe.blocking.uevents import open_uevents
-from netlink_safe.cli import options, uevents_text
-from netlink_safe.errors import NetlinkTimeout
+from netlink_safe.cli import heard, options, uevents_text
 from netlink_safe.families.uevent import Uevent
 from netlink_safe.families.uevents import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from netlink_safe.blocking.uevents import Uevents
     from netlink_safe.families.uevents import UeventItem
 
 #: systemd-udevd's own socket, there while it runs.
@@ -32,20 +27,13 @@ UDEVD: Final = "/run/udev/control"
 
 
 @click.command(short_help="Show devices that come, go and change.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+@heard.as_json
 @click.option("--subsystem", multiple=True, metavar="NAME", help="Only these; several are or.")
 @click.option("--devtype", multiple=True, metavar="NAME", help="Only these; several are or.")
 @click.option("--action", multiple=True, metavar="NAME", help="Only these; several are or.")
 @click.option("--coldplug", is_flag=True, help="Begin with the devices that are there.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events.")
-@click.option(
-    "--for",
-    "seconds",
-    type=float,
-    callback=options.positive,
-    metavar="SECONDS",
-    help="End after this time.",
-)
+@heard.count_of("events")
+@heard.for_seconds
 @click.option(
     "--source",
     type=click.Choice(get_args(Source)),
@@ -85,21 +73,10 @@ def command(
     ) as events:
         show = _show_json if as_json else uevents_text.Lines(sys.stdout.isatty()).show
         shown = counting(1)
-        for item in _until(events, seconds):
+        for item in heard.items(events, seconds):
             show(item)
             if isinstance(item, Uevent) and next(shown) == count:
                 break
-
-
-def _until(events: Uevents, seconds: float | None) -> Iterator[UeventItem]:
-    """The items of so many seconds, or for ever."""
-    if seconds is None:
-        yield from events
-        return
-    end = time.monotonic() + seconds
-    with contextlib.suppress(NetlinkTimeout):
-        while (left := end - time.monotonic()) > 0:
-            yield events.receive(timeout=left)
 
 
 def _show_json(item: UeventItem) -> None:

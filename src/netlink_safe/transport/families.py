@@ -79,14 +79,15 @@ class Families:
 
         Raises NotSupported before Linux 5.10.
         Of operations that can be dumped and no more the kernel says that they are number 0
-        (``net/netlink/genetlink.c``: ctrl_dumppolicy_put_op); they are asked for one by one.
+        (``net/netlink/genetlink.c``: ctrl_dumppolicy_put_op); they are asked for one by one, as is
+        the operation that is number 0, where the family has one.
         """
         found = yield from self._dumped(family, None, terms)
         if found.pop(0, None) is not None:
             for operation in family.operations:
-                if operation.can_dump and not operation.can_do:
+                if operation.command == 0 or (operation.can_dump and not operation.can_do):
                     one = yield from self.policy(family, operation.command, terms)
-                    if one.dump is not None:
+                    if one != OperationPolicy():
                         found[operation.command] = one
         return found
 

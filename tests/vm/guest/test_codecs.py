@@ -130,6 +130,11 @@ async def test_l2tp_answers_as_it_answers_pyroute2(surface: Surface) -> None:
         assert [plain(one) async for one in genl.dump(coded("l2tp", TUNNELS))] == ours[:1]
         with pytest.raises(nls.KernelError, match="ENODEV"):
             await genl.request(coded("l2tp", TUNNELS, {"L2TP_ATTR_CONN_ID": 9}))
+        # operation 0 is one of its own, and not what newer kernels mean by 0
+        policies = await genl.policies("l2tp")
+        assert policies.keys() == {one.command for one in (await genl.family("l2tp")).operations}
+        assert policies[0].do is not None
+        assert policies[0].dump is None
 
 
 @pytest.fixture(scope="module")
