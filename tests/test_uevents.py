@@ -985,7 +985,7 @@ async def test_a_look_that_hangs_is_not_made_again_meanwhile(
     monkeypatch.setattr(sightings, "look", hanging)
     try:
         async with surface.open_uevents(
-            subsystem="net", receive_buffer=FLOOR, heartbeat=0.02, timeout=0.05
+            subsystem="net", receive_buffer=FLOOR, heartbeat=0.02, timeout=1
         ) as events:
             for left, right in names(range(60)):
                 links.make(left, right)
