@@ -8,13 +8,12 @@ May call ``wire`` and ``errors``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.wire.header import HEADER
 
 if TYPE_CHECKING:
-    from netlink_safe.wire.attribute_path import Names
     from netlink_safe.wire.generic import GenericMessage
 
 
@@ -56,24 +55,34 @@ def encoded(
     """The payload of a request, with the generic header.
 
     ``fields`` are those that the codec has beside command and version.
-    Raises LocalProtocolError for what the codec cannot encode, and for names that it does not know:
-    pyroute2 itself would leave those out without a word.
+    Raises LocalProtocolError for what is no codec, for what the codec cannot encode, and for names
+    that it does not know: pyroute2 itself would leave those out without a word.
     """
-    pairs = list(attributes.items()) if isinstance(attributes, Mapping) else list(attributes)
-    message: CodedMessage = codec()
+    message = _empty(checked_codec(codec))
     for name in fields:
         if name in _GENERIC_FIELDS or name not in _names_of_fields(message):
             raise LocalProtocolError(f"{_name(codec)} has no field {name!r}")
     message["cmd"], message["version"] = command, version
     for name, value in fields.items():
         message[name] = value
-    message["attrs"] = [tuple(pair) for pair in pairs]
     try:
+        message["attrs"] = _spelled_out(attributes, codec)
         message.encode()
+    except LocalProtocolError:
+        raise
     except Exception as error:  # whatever it is, the codec could not do it
-        raise LocalProtocolError(f"{_name(codec)} cannot encode {pairs!r}: {error!r}") from error
-    _check_names(pairs, names_of(codec), _name(codec))
+        raise LocalProtocolError(
+            f"{_name(codec)} cannot encode {attributes!r}: {error!r}"
+        ) from error
     return bytes(message.data)[HEADER.size :]
+
+
+def checked_codec(codec: MessageCodec) -> MessageCodec:
+    """The codec.  Raises LocalProtocolError for what makes no messages."""
+    message = _empty(codec)
+    if not all(hasattr(message, verb) for verb in ("encode", "decode", "__setitem__")):
+        raise _no_codec(codec)
+    return codec
 
 
 def decoded(codec: MessageCodec, message: GenericMessage) -> Any:
@@ -86,9 +95,16 @@ def decoded(codec: MessageCodec, message: GenericMessage) -> Any:
     return read
 
 
-def names_of(codec: MessageCodec) -> Names | None:
+def names_of(codec: Any) -> _Names | None:
     """What the attributes are called, of codecs that have pyroute2's table of them."""
     return _Names(codec) if isinstance(getattr(codec, "nla_map", None), tuple) else None
+
+
+class _Nest(NamedTuple):
+    """What reads an attribute's own attributes, and whether it holds a list of them."""
+
+    codec: Any
+    is_array: bool
 
 
 class _Names(Mapping[int, tuple[str, Any]]):
@@ -103,10 +119,23 @@ class _Names(Mapping[int, tuple[str, Any]]):
 
     def __getitem__(self, type_: int) -> tuple[str, Any]:
         name, kind = self._table[type_]
+        inside = self._codec_of(kind)
+        return name, None if inside is None else names_of(inside)
+
+    def nests(self) -> dict[str, _Nest | None]:
+        """By name what is nested; None of what is not, or is encoded by its class in its own way."""
+        return {name: self._nest(kind) for name, kind in self._table.values()}
+
+    def _nest(self, kind: str) -> _Nest | None:
+        codec = self._codec_of(kind)
+        if names_of(codec) is None or "encode" in vars(codec):
+            return None
+        return _Nest(codec, kind.startswith("*"))
+
+    def _codec_of(self, kind: str) -> Any:
         kind = kind.lstrip("*").partition("(")[0].partition("|")[0].strip()
         is_itself = kind in {"recursive", "nested"}
-        inside = self._codec if is_itself else getattr(self._codec, kind, None)
-        return name, None if inside is None else names_of(inside)
+        return self._codec if is_itself else getattr(self._codec, kind, None)
 
     def __iter__(self) -> Any:
         return iter(self._table)
@@ -119,17 +148,65 @@ def _names_of_fields(message: Any) -> set[str]:
     return {field[0] for field in getattr(message, "fields", ())}
 
 
-def _check_names(attributes: Any, names: Names | None, codec: str, path: str = "") -> None:
-    """That the codec knows all names, as far as it has a table of them."""
-    if names is None:
-        return
-    known = dict(names.values())
-    for name, value, *_ in attributes:
-        if name not in known:
-            raise LocalProtocolError(f"{codec} knows no attribute {f'{path}{name}'!r}")
-        for inside in value if isinstance(value, list) else [value]:
-            if isinstance(inside, Mapping) and "attrs" in inside:
-                _check_names(inside["attrs"], known[name], codec, f"{path}{name}.")
+def _spelled_out(attributes: Any, codec: Any, path: str = "") -> list[tuple[Any, ...]]:
+    """Attributes as pyroute2 takes them: pairs, and nests as mappings with their pairs in "attrs"."""
+    names = names_of(codec)
+    nests = None if names is None else names.nests()
+    told = []
+    for pair in attributes.items() if isinstance(attributes, Mapping) else attributes:
+        if not _is_pair(pair):
+            raise LocalProtocolError(f"{pair!r} is no pair of an attribute's name and its value")
+        name, value, *flags = pair
+        if nests is not None and name not in nests:
+            raise LocalProtocolError(f"{_name(codec)} knows no attribute {f'{path}{name}'!r}")
+        nest = None if nests is None else nests[name]
+        inside = value if nest is None else _spelled_out_inside(value, nest, f"{path}{name}")
+        told.append((name, inside, *flags))
+    return told
+
+
+def _spelled_out_inside(value: Any, nest: _Nest, path: str) -> Any:
+    if not nest.is_array:
+        return _one_nest(value, nest.codec, path)
+    if not isinstance(value, list | tuple) or any(map(_is_pair, value)):
+        raise LocalProtocolError(f"{path} is a list of nests, and not {value!r}")
+    return [_one_nest(one, nest.codec, path) for one in value]
+
+
+def _one_nest(value: Any, codec: Any, path: str) -> Any:
+    fields = _names_of_fields(codec)
+    if isinstance(value, list | tuple) and all(map(_is_pair, value)):
+        value = {"attrs": value}
+    if not isinstance(value, Mapping):
+        if "value" in fields:
+            return value
+        raise LocalProtocolError(f"{path} is nested: give its attributes by name, not {value!r}")
+    told = {key: one for key, one in value.items() if key in fields or key == "header"}
+    rest = {key: one for key, one in value.items() if key not in told}
+    attributes = rest.pop("attrs", None)
+    if attributes is not None and rest:
+        raise LocalProtocolError(f"{path} has no field {next(iter(rest))!r} beside its attributes")
+    inside = _spelled_out(rest if attributes is None else attributes, codec, f"{path}.")
+    return {**told, "attrs": inside}
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 1 and isinstance(value[0], str)
+
+
+def _empty(codec: Any) -> CodedMessage:
+    try:
+        message: CodedMessage = codec()
+    except Exception as error:
+        raise _no_codec(codec) from error
+    return message
+
+
+def _no_codec(codec: Any) -> LocalProtocolError:
+    return LocalProtocolError(
+        f"{codec!r} is no codec: give a class such as pyroute2's genlmsg classes, whose messages "
+        "encode() and decode()"
+    )
 
 
 def _name(codec: Any) -> str:
