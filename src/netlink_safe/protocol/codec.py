@@ -123,7 +123,7 @@ class _Names(Mapping[int, tuple[str, Any]]):
         return name, None if inside is None else names_of(inside)
 
     def nests(self) -> dict[str, _Nest | None]:
-        """By name what is nested; None of what is not, or is encoded by its class in its own way."""
+        """By name what is nested; None of what is not, or what its class encodes in its own way."""
         return {name: self._nest(kind) for name, kind in self._table.values()}
 
     def _nest(self, kind: str) -> _Nest | None:
@@ -149,7 +149,7 @@ def _names_of_fields(message: Any) -> set[str]:
 
 
 def _spelled_out(attributes: Any, codec: Any, path: str = "") -> list[tuple[Any, ...]]:
-    """Attributes as pyroute2 takes them: pairs, and nests as mappings with their pairs in "attrs"."""
+    """Attributes as pyroute2 takes them: pairs, and nests as mappings with pairs in "attrs"."""
     names = names_of(codec)
     nests = None if names is None else names.nests()
     told = []
