@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ import pytest
 import kernel
 import netlink_safe as nls
 from netlink_safe import blocking
+from netlink_safe.transport import sending
 from netlink_safe.wire.header import parse_message
 from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 USERSOCK = 2
 NOBODY = 4242
@@ -267,6 +270,30 @@ def test_a_message_with_a_header_is_what_peers_in_c_expect() -> None:
             nls.message(kind, flags=flags, sequence=sequence)
     with pytest.raises(nls.LocalProtocolError):
         nls.message(16, "text")  # type: ignore[arg-type]
+
+
+def test_what_interrupts_a_send_does_not_change_what_it_says(sleeper: socket.socket) -> None:
+    """A signal's handler may send to nobody at every line of a send to a peer that is full."""
+    interrupted: list[int] = []
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename == sending.__file__ and event == "line":
+            interrupted.append(frame.f_lineno)
+            with pytest.raises(nls.NoSuchPeer):
+                user.send_nowait(b"x", port_id=NOBODY)
+        return trace
+
+    with blocking.open_user() as user:
+        port_id = sleeper.getsockname()[0]
+        fill(user, port_id)
+        tracing = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with pytest.raises(nls.PeerQueueFull):
+                user.send_nowait(b"x" * 100, port_id=port_id)
+        finally:
+            sys.settrace(tracing)
+    assert interrupted
 
 
 def test_a_signal_handler_may_send_while_its_thread_sends() -> None:

@@ -44,6 +44,8 @@ class Outbox(Posts):
     Raises LocalProtocolError for nonsense and in a free-threaded build, OSError, NotSupported.
     """
 
+    closed_error = AsyncClosedError
+
     def __init__(
         self,
         capacity: int = 1024,
@@ -62,8 +64,9 @@ class Outbox(Posts):
         """Start the pump."""
         try:
             check_async_wait()
-        except BaseException:  # nobody will close what could not be entered
-            self._pump.end()
+        except BaseException:
+            if not self.statistics().held:  # nobody will close it, and nobody has to be told
+                self._pump.end()
             raise
         if self._pump.is_over:
             raise AsyncClosedError("this outbox is closed; open a new one")
@@ -88,8 +91,11 @@ class Outbox(Posts):
                 await self.aclose()
         finally:
             self._pump.give_up()
-            if self._tasks is not None:
-                await self._tasks.__aexit__(None, None, None)
+            try:
+                if self._tasks is not None:
+                    await self._tasks.__aexit__(None, None, None)
+            finally:  # where it never ran, or was interrupted as it ended
+                self._pump.end()
 
     @waits
     async def flush(self, timeout: float = 5.0) -> None:
@@ -120,6 +126,8 @@ class Outbox(Posts):
         try:
             await carried(self._pump.run(), self._waiter)
         except anyio.get_cancelled_exc_class():
-            # All is accounted for.  Whoever was cancelled is told so by the event loop; raised in
-            # here it would replace the body's own error.
+            # Whoever was cancelled is told so by the event loop; raised in here it would replace
+            # the body's own error.
             return
+        finally:
+            self._pump.end()

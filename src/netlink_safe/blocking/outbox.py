@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self
 
-from netlink_safe.blocking.waiting import Waiter, carried, result
-from netlink_safe.errors import LocalProtocolError, LockHeldError
+from netlink_safe.blocking.waiting import Poll, carried, result
+from netlink_safe.errors import LocalProtocolError
 from netlink_safe.protocol.deadline import checked_timeout
 from netlink_safe.transport.forks import forks
 from netlink_safe.transport.locks import check_blocking_wait, waits
@@ -54,14 +54,13 @@ class Outbox(Posts):
     ) -> None:
         check_blocking_wait()
         super().__init__(capacity, when_full, deadline, on_undelivered, user=user)
-        self._waiter = Waiter()
         self._thread = threading.Thread(
             target=_run, args=(self._pump,), name="netlink_safe outbox", daemon=True
         )
         try:
             self._thread.start()
-        except BaseException:  # no thread to be had: nobody else would give the descriptors back
-            self._pump.end()
+        except BaseException:  # no thread to be had, or Ctrl-C as it started
+            (self._pump.give_up if self._thread.is_alive() else self._pump.end)()
             raise
 
     def __enter__(self) -> Self:
@@ -70,7 +69,7 @@ class Outbox(Posts):
     def __exit__(self, *_: object) -> None:
         try:
             self.close()
-        except LockHeldError:
+        except BaseException:  # a lock is held, or Ctrl-C
             self._pump.give_up()
             raise
 
@@ -82,7 +81,7 @@ class Outbox(Posts):
         full; it is still held.  ClosedError, LocalProtocolError in ``on_undelivered``.
         """
         self._check_not_the_pump()
-        result(self._pump.flush(checked_timeout(timeout)), self._waiter)
+        result(self._pump.flush(checked_timeout(timeout)), Poll())
 
     @waits
     def close(self, timeout: float = 5.0) -> None:
@@ -97,7 +96,7 @@ class Outbox(Posts):
         if self._forks != forks():
             return
         self._check_not_the_pump()
-        result(self._pump.close(limit), self._waiter)
+        result(self._pump.close(limit), Poll())
         if self._pump.is_over:
             self._thread.join(GRACE)
 
@@ -107,4 +106,7 @@ class Outbox(Posts):
 
 
 def _run(pump: Pump) -> None:
-    carried(pump.run(), Waiter())
+    try:
+        carried(pump.run(), Poll())
+    finally:  # where it never ran, or was interrupted as it ended
+        pump.end()

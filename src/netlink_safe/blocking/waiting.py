@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from netlink_safe.transport.terms import Result, Steps
 
 
+class Poll:
+    """Waits for what nobody closes meanwhile; it needs no descriptor of its own."""
+
+    def wait(self, wait: Wait) -> None:
+        """Return when the descriptor is readable or the time is over."""
+        _poll(wait)
+
+
 class Waiter:
     """Waits for one opened object; ``wake`` ends every wait for good."""
 
@@ -39,14 +47,7 @@ class Waiter:
             self.check_open()
             self._waiting += 1
         try:
-            poll = select.poll()
-            if wait.descriptor is not None:
-                poll.register(wait.descriptor, select.POLLIN)
-            poll.register(self._wakeup, select.POLLIN)
-            # poll counts in milliseconds: rounding up cannot spin; who waits for more than twelve
-            # days looks again after twelve
-            limit = None if math.isinf(wait.seconds) else min(wait.seconds * 1000, 2**30)
-            poll.poll(None if limit is None else math.ceil(limit))
+            _poll(wait, self._wakeup)
         finally:
             with self._lock:
                 self._waiting -= 1
@@ -78,13 +79,24 @@ class Waiter:
                 os.close(wakeup)
 
 
-def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
+def _poll(wait: Wait, *wakeups: int) -> None:
+    poll = select.poll()
+    for descriptor in (wait.descriptor, *wakeups):
+        if descriptor is not None:
+            poll.register(descriptor, select.POLLIN)
+    # poll counts in milliseconds: rounding up cannot spin; who waits for more than twelve days
+    # looks again after twelve
+    limit = None if math.isinf(wait.seconds) else min(wait.seconds * 1000, 2**30)
+    poll.poll(None if limit is None else math.ceil(limit))
+
+
+def result(steps: Steps[Any, Result], waiter: Waiter | Poll) -> Result:
     """What an operation returns, waiting where it says so.  Raises LockHeldError."""
     check_blocking_wait()
     return carried(steps, waiter)
 
 
-def carried(steps: Steps[Any, Result], waiter: Waiter) -> Result:
+def carried(steps: Steps[Any, Result], waiter: Waiter | Poll) -> Result:
     """The same for a thread of the library's own, which holds no lock."""
     try:
         while True:

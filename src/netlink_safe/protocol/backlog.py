@@ -2,24 +2,24 @@
 
 ::
 
-    post() --> ring --> the pump --> its peer
+    post() --> ring --> the pump's hand --> its peer
                            |  ^
               peer is full v  |  after a pause
                          the peer's queue
 
-Posters append to the ring; the pump, and it alone, takes from it, and puts messages whose peer is
-full into a queue of that peer.  Where everything is full, a poster drops the oldest: the first of a
-peer's queue, or else of the ring.
+Posters append to the ring; the pump, and it alone, takes from it into its hand, one message at a
+time, and puts what finds its peer full into a queue of that peer.  Where everything is full, a
+poster drops the oldest: the first of a peer's queue, or else of the ring.
 
 Why no lock is needed, in a build with a GIL:
 
-* A message is in one place, and whoever wants it takes it from there: ``append``, ``appendleft``
-  and ``popleft`` of a deque are single calls into C, so that of two who want the same message one
-  gets it and the other one the next.
+* A message is in one place at every moment, and moves from one to the next in a single call into C,
+  so that of two who want the same message one gets it and the other one the next, and whatever
+  interrupts the pump, an exception of a signal's handler, too, finds it in one of them.
 * To append to the ring is all that a post does, so that whatever interrupts it, a thread or a
   signal's handler, finds the message posted, or not posted, but nothing half done.
-* Counts are raised in one call too, where a message leaves the ring in the same one that takes it;
-  what is held is what was posted less what has ended (``protocol.counters``).
+* Counts are raised in the same call by which a message leaves the ring, or the hand for good; what
+  is held is what was posted less what has ended (``protocol.counters``).
 * ``room`` is written by the pump alone, and is never more than there is: only the pump takes from
   the ring, one message at a time, for which ``room`` leaves a place.  A ring that is shorter has
   room for sure; a poster who finds it longer counts what is held, and drops all that is too much.
@@ -38,12 +38,20 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import attrs
 
 from netlink_safe.errors import OutboxFull
-from netlink_safe.protocol.counters import Count, read, read_with, take_and_count
+from netlink_safe.protocol.counters import (
+    Count,
+    move,
+    move_and_count,
+    move_back,
+    read,
+    read_with,
+    take_and_count,
+)
 from netlink_safe.protocol.figures import OutboxStatistics
 from netlink_safe.protocol.pauses import Pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 #: Payload, port ID, and when it was posted (monotonic, in seconds).
 Message: TypeAlias = tuple[bytes, int, float]
@@ -73,11 +81,6 @@ class Peer:
     pauses: Pauses = attrs.field(factory=Pauses)
     due: float = 0.0
 
-    def add(self, message: Message) -> None:
-        """Put a message behind the others."""
-        self.added += 1
-        self.queue.append(message)
-
     @property
     def left(self) -> int:
         """How many have left the queue, whoever took them."""
@@ -88,16 +91,18 @@ class Backlog:
     """The ring, the queues of peers that are full, and the counts.
 
     Any thread may append to ``ring`` if ``len(ring) < room``, or else if ``make_room()`` says so;
-    all other methods but ``statistics`` are the pump's.  ``is_asleep`` says that who has appended
-    is to wake the pump; ``is_closed`` that there is to be no room any more.
+    all other methods but ``statistics`` are the pump's.  Who has appended is to wake the pump if
+    there is anything in ``sleepers``.  ``is_closed`` says that there is to be no room any more.
+    ``hand`` has the message that the pump is at, or none.
     """
 
     def __init__(self, capacity: int, when_full: WhenFull) -> None:
         self.capacity = capacity
         self.room = capacity - IN_HAND
-        self.is_asleep = False
+        self.sleepers: Collection[object] = ()
         self.is_closed = False
         self.ring: deque[Message] = deque()
+        self.hand: deque[Message] = deque()
         self.peers: dict[int, Peer] = {}
         self._when_full = when_full
         self._taken = Count()
@@ -140,33 +145,57 @@ class Backlog:
 
     def _drop_oldest(self) -> bool:
         """Drop what was posted first; False where the pump has all there is in its hands."""
-        for peer in sorted(self.peers.values(), key=_age_of_first):
+        peers = list(self.peers.values())  # in one call: the pump may change them meanwhile
+        while peers:
+            peer = min(peers, key=_age_of_first)
             if take_and_count(peer.queue, self._dropped_from_queues):
                 return True
+            peers.remove(peer)
         return take_and_count(self.ring, self._dropped_from_ring) is not None
 
     # What the pump calls.
 
     def take(self) -> Message | None:
-        """The first message of the ring, which is now in the pump's hands."""
-        return take_and_count(self.ring, self._taken)
+        """The first message of the ring, now in the hand; None of an empty one."""
+        move_and_count(self.ring, self.hand, self._taken)
+        return self._in_hand()
 
-    def keep(self, message: Message) -> Peer:
-        """Put a message behind what waits for its peer."""
-        port_id = message[1]
+    def take_of(self, peer: Peer) -> Message | None:
+        """The first message that waits for a peer, now in the hand."""
+        move(peer.queue, self.hand)
+        return self._in_hand()
+
+    def take_any(self) -> Message | None:
+        """Whatever is held, one after the other and those of each peer in order, in the hand."""
+        if self.hand:
+            return self._in_hand()
+        while self.peers:
+            port_id, peer = next(iter(self.peers.items()))
+            if (message := self.take_of(peer)) is not None:
+                return message
+            del self.peers[port_id]
+        return self.take()
+
+    def keep(self, port_id: int) -> Peer:
+        """Put the message in the hand behind what waits for its peer."""
         peer = self.peers.get(port_id)
         if peer is None:
             peer = self.peers[port_id] = Peer(port_id)
-        peer.add(message)
+        peer.added += 1
+        move(self.hand, peer.queue)
         return peer
 
+    def put_back(self, peer: Peer) -> None:
+        """Put the message in the hand before what waits for its peer, where it came from."""
+        move_back(self.hand, peer.queue)
+
     def count_sent(self) -> None:
-        """The message in the pump's hands has been sent."""
-        self._sent.up()
+        """The message in the hand has been sent, and is held no more."""
+        take_and_count(self.hand, self._sent)
 
     def count_undelivered(self, reason: Reason) -> None:
-        """The message in the pump's hands has been given up."""
-        self._undelivered[reason].up()
+        """The message in the hand has been given up, and is held no more."""
+        take_and_count(self.hand, self._undelivered[reason])
 
     def tidy(self) -> None:
         """Forget peers for whom nothing waits."""
@@ -179,7 +208,18 @@ class Backlog:
         room = self.capacity - (taken - sum(ended)) - IN_HAND
         self.room = NO_ROOM if self.is_closed else room
 
+    def _in_hand(self) -> Message | None:
+        return self.hand[0] if self.hand else None
+
     # What anybody may call.
+
+    def take_back(self, message: Message) -> bool:
+        """Whether a message could be taken out of the ring again, as if it had not been posted."""
+        try:
+            self.ring.remove(message)
+        except (ValueError, IndexError):  # the pump took it, or another one meanwhile
+            return False
+        return True
 
     def statistics(self, now: float) -> OutboxStatistics:
         """What was counted, at one moment; the ages and peers of about the same."""
@@ -197,7 +237,8 @@ class Backlog:
         )
         taken, sent, newest, from_ring, from_queues, refused, *undelivered = counted
         peers = list(self.peers.values())
-        firsts = [*_first(self.ring), *(m for peer in peers for m in _first(peer.queue))]
+        queues = [self.hand, self.ring, *(peer.queue for peer in peers)]
+        firsts = [message for queue in queues for message in _first(queue)]
         return OutboxStatistics(
             capacity=self.capacity,
             posted=in_ring + taken + newest + from_ring,
@@ -207,7 +248,7 @@ class Backlog:
             undelivered_because=dict(zip(self._undelivered, undelivered, strict=True)),
             held=in_ring + taken - sent - from_queues - sum(undelivered),
             refused=refused,
-            oldest_age=max((now - message[2] for message in firsts), default=None),
+            oldest_age=max((max(now - message[2], 0.0) for message in firsts), default=None),
             full_peers=tuple(peer.port_id for peer in peers),
         )
 

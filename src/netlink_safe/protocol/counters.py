@@ -13,7 +13,8 @@ May call nothing of the library.
 from __future__ import annotations
 
 import sys
-from operator import call
+from itertools import islice
+from operator import call, itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
+
+_taken_only: Final = itemgetter(0)
 
 MOST: Final = sys.maxsize
 
@@ -58,3 +61,31 @@ def take_and_count(queue: deque[T], count: Count) -> T | None:
     except IndexError:
         return None
     return taken
+
+
+def move(source: deque[T], target: deque[T]) -> None:
+    """Put the first of a queue behind another; of an empty one, nothing.
+
+    One call into C, so that it is in one of both at every moment.
+    """
+    try:
+        target.extend(islice(iter(source.popleft, None), 1))
+    except IndexError:
+        return
+
+
+def move_back(source: deque[T], target: deque[T]) -> None:
+    """Put the first of a queue before all of another; else the same."""
+    try:
+        target.extendleft(islice(iter(source.popleft, None), 1))
+    except IndexError:
+        return
+
+
+def move_and_count(source: deque[T], target: deque[T], count: Count) -> None:
+    """Put the first of a queue behind another, counted as it is taken; else the same."""
+    counted = zip(iter(source.popleft, None), count.iterator, strict=False)
+    try:
+        target.extend(map(_taken_only, islice(counted, 1)))
+    except IndexError:
+        return

@@ -69,7 +69,7 @@ class UserSocket(ListeningSocket):
 
     def send_nowait(self, payload: bytes, port_id: int) -> None:
         """Send, or raise; see ``UserEnd``."""
-        number = self._sending.send_now(bytes(payload), port_id, 0)
+        number = self._sending.send_now(bytes(payload), port_id)
         if number:
             raise self._refusal(number, port_id, f"a message to port {port_id}")
 
@@ -79,7 +79,7 @@ class UserSocket(ListeningSocket):
         The kernel sends a copy to port 0, where on NETLINK_USERSOCK nobody is: ECONNREFUSED says
         that, behind the multicast.
         """
-        number = self._sending.send_now(bytes(payload), 0, 1 << group - 1)
+        number = self._sending.multicast_now(bytes(payload), 1 << group - 1)
         if number not in {0, errno.ECONNREFUSED}:
             raise self._refusal(number, 0, f"a multicast to group {group}")
 
@@ -173,7 +173,7 @@ class UserEnd(Hearing):
         self._sent += 1
 
     def multicast_nowait(self, payload: bytes, group: int) -> None:
-        """Send to everybody in a group, or raise KernelError; never waits, takes no lock."""
+        """Send to everybody in a group, or raise KernelError; takes no lock."""
         sock = self._sending(payload)
         if self._protocol != NETLINK_USERSOCK:
             raise LocalProtocolError(
@@ -250,9 +250,10 @@ class SendsNow:
         self._end.send_nowait(payload, port_id)
 
     def multicast_nowait(self, payload: bytes, *, group: int) -> None:
-        """Send to everybody who has joined a group; never waits.
+        """Send to everybody who has joined a group; never waits for any of them.
 
         Whoever's queue is full loses it, and is told; whether anybody has joined is not to be told.
+        Where a queue is more than half full the kernel lets others run for a moment first.
         Raises KernelError, LocalProtocolError.
         """
         self._end.multicast_nowait(payload, group)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final, get_args
+import warnings
+from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from netlink_safe.errors import ClosedError, LocalProtocolError
 from netlink_safe.protocol.backlog import Backlog, WhenFull
@@ -24,6 +25,7 @@ from netlink_safe.wire.constants import NETLINK_USERSOCK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netlink_safe.protocol.backlog import Message
     from netlink_safe.protocol.figures import OutboxStatistics
     from netlink_safe.protocol.message import Undelivered
 
@@ -32,6 +34,9 @@ LARGEST_PORT: Final = 2**32 - 1
 
 class Posts:
     """The verbs of an outbox that never wait, and so are the same on both surfaces."""
+
+    #: What a surface calls it.
+    closed_error: ClassVar[type[ClosedError]] = ClosedError
 
     def __init__(
         self,
@@ -49,6 +54,10 @@ class Posts:
             raise LocalProtocolError(f"when_full={when_full!r} is none of {choices}")
         if on_undelivered is not None and not callable(on_undelivered):
             raise LocalProtocolError(f"on_undelivered={on_undelivered!r} cannot be called")
+        if on_undelivered is not None and _is_awaited(on_undelivered):
+            raise LocalProtocolError(
+                f"on_undelivered={on_undelivered!r} would have to be awaited; give a plain function"
+            )
         if user is not None and not isinstance(user, SendsNow):
             raise LocalProtocolError(f"user={user!r} was not opened by open_user()")
         if not _has_gil():
@@ -56,11 +65,17 @@ class Posts:
                 "an Outbox needs no lock because the interpreter has one, which this free-threaded "
                 "build has not; run it with PYTHON_GIL=1"
             )
-        end = _opened() if user is None else user._end
-        self._largest = end.largest
         self._forks = forks()
         self._backlog = Backlog(capacity, when_full)
-        self._pump = Pump(end, user is None, self._backlog, deadline, on_undelivered)
+        end = _opened() if user is None else user._end
+        try:
+            self._largest = end.largest
+            self._pump = Pump(end, user is None, self._backlog, deadline, on_undelivered)
+        except BaseException:  # whatever it is, no descriptor may outlive it
+            if user is None:
+                end.end()
+                end.release()
+            raise
 
     def post(self, payload: bytes, *, port_id: int) -> None:
         """Hand a message over; never waits, takes no lock, and may be called under any.
@@ -82,9 +97,14 @@ class Posts:
         backlog = self._backlog
         if len(backlog.ring) >= backlog.room and not self._may_append():
             return
-        backlog.ring.append((payload, port_id, _now()))
-        if backlog.is_asleep:
-            self._wake_pump()
+        message = payload, port_id, _now()
+        try:
+            backlog.ring.append(message)
+            if backlog.sleepers:
+                self._wake_pump(message)
+        finally:  # also where a signal's handler raises in between, for it is posted then
+            if backlog.sleepers:
+                self._wake_pump(message)
 
     def statistics(self) -> OutboxStatistics:
         """What became of what was posted."""
@@ -94,8 +114,6 @@ class Posts:
         if "_pump" not in self.__dict__ or self._pump.is_over or self._forks != forks():
             return
         self._pump.give_up()
-        import warnings
-
         held = self.statistics().held
         warnings.warn(
             f"an outbox was never closed, and held {held} messages",
@@ -107,19 +125,17 @@ class Posts:
     def _may_append(self) -> bool:
         check_not_forked(self._forks)
         if self._backlog.is_closed:
-            raise ClosedError("this outbox is closed; open a new one")
+            raise self.closed_error("this outbox is closed; open a new one")
         return self._backlog.make_room()
 
-    def _wake_pump(self) -> None:
-        """Have the pump look at the ring; where it has ended meanwhile, take the message back."""
-        pump, backlog = self._pump, self._backlog
-        wakeup = pump.wakeup
+    def _wake_pump(self, message: Message) -> None:
+        """Have the pump look at the ring; where it has ended meanwhile, nothing was posted."""
+        pump = self._pump
+        wakeup = pump.wakeup  # held while it is written to: it may go meanwhile
         if wakeup is not None:
-            backlog.is_asleep = False
-            wakeup.write()
-        if pump.is_over:
-            pump.take_back()
-            raise ClosedError("this outbox was closed meanwhile; open a new one")
+            wakeup.wake()
+        if pump.is_over and self._backlog.take_back(message):
+            raise self.closed_error("this outbox was closed meanwhile; open a new one")
 
 
 _now = time.monotonic
@@ -130,6 +146,12 @@ def _opened() -> UserEnd:
     end = UserEnd(NETLINK_USERSOCK, None, (), GRACE, FLOOR, None)
     end.open_here()
     return end
+
+
+def _is_awaited(function: Callable[..., object]) -> bool:
+    from inspect import iscoroutinefunction
+
+    return iscoroutinefunction(function)
 
 
 def _has_gil() -> bool:

@@ -4,9 +4,14 @@
 wait until it gets it back: with one busy thread beside it, 5 milliseconds for each datagram, and
 two of them made it 2,600 microseconds on average where this takes 7.  A call that cannot wait has
 no reason to let go; and who holds a lock of the program's does not let others run under it.
-
 Nobody can close the descriptor meanwhile either: between loading its number and the call the
 interpreter looks neither for other threads nor for signals.
+
+A multicast is the exception.  Where a receiver's queue is more than half full the kernel gives the
+processor to others before it returns (``net/netlink/af_netlink.c``: netlink_broadcast_filtered),
+and so the interpreter is to be had by others, too.
+
+The errno is read in the same call into C: a signal's handler that sends would change it.
 
 Calls nothing of ours.
 """
@@ -16,15 +21,18 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from typing import Final
+from functools import partial
+from operator import call
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ADDRESS: Final = struct.Struct("=HxxII")
 _ADDRESS_SIZE: Final = _ADDRESS.size
 _FLAGS: Final = int(socket.MSG_DONTWAIT)
 
-_sendto = ctypes.PyDLL(None, use_errno=True).sendto
-_sendto.restype = ctypes.c_ssize_t
-_sendto.argtypes = (
+_ARGUMENTS: Final = (
     ctypes.c_int,
     ctypes.c_char_p,
     ctypes.c_size_t,
@@ -33,6 +41,12 @@ _sendto.argtypes = (
     ctypes.c_uint32,
 )
 
+_sendto = ctypes.PyDLL(None, use_errno=True).sendto
+_multicast = ctypes.CDLL(None, use_errno=True).sendto
+for _function in (_sendto, _multicast):
+    _function.restype = ctypes.c_ssize_t
+    _function.argtypes = _ARGUMENTS
+
 
 class Sending:
     """The sending side of a netlink socket, as long as its owner has not closed it."""
@@ -40,13 +54,26 @@ class Sending:
     def __init__(self, sock: socket.socket) -> None:
         self._descriptor = sock.fileno()
 
-    def send_now(self, payload: bytes, port_id: int, groups: int) -> int:
-        """Send, to a port or to groups, without waiting; 0, or the errno."""
-        address, size = _ADDRESS.pack(socket.AF_NETLINK, port_id, groups), len(payload)
-        if _sendto(self._descriptor, payload, size, _FLAGS, address, _ADDRESS_SIZE) < 0:
-            return ctypes.get_errno()
-        return 0
+    def send_now(self, payload: bytes, port_id: int) -> int:
+        """Send to a port without waiting; 0, or the errno."""
+        address, size = _ADDRESS.pack(socket.AF_NETLINK, port_id, 0), len(payload)
+        return _errno_of(
+            partial(_sendto, self._descriptor, payload, size, _FLAGS, address, _ADDRESS_SIZE)
+        )
+
+    def multicast_now(self, payload: bytes, groups: int) -> int:
+        """Send to groups, a bit each, without waiting for anybody; 0, or the errno."""
+        address, size, send = _ADDRESS.pack(socket.AF_NETLINK, 0, groups), len(payload), _multicast
+        return _errno_of(
+            partial(send, self._descriptor, payload, size, _FLAGS, address, _ADDRESS_SIZE)
+        )
 
     def close(self) -> None:
         """Send nothing any more (EBADF); before the descriptor is given back."""
         self._descriptor = -1
+
+
+def _errno_of(send: partial[int]) -> int:
+    calls: list[Callable[[], int]] = [send, ctypes.get_errno]
+    sent, number = list(map(call, calls))
+    return number if sent < 0 else 0
