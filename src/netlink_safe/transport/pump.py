@@ -105,22 +105,16 @@ class Pump:
 
     def run(self) -> Steps[Any, None]:
         """Send, until closed and empty, or told to give up."""
-        backlog, wakeup = self.backlog, self.wakeup
+        backlog = self.backlog
         try:
-            while wakeup is not None and not self._is_given_up:
+            while self.wakeup is not None and not self._is_given_up:
                 fresh = [flush for flush in list(self._flushes) if flush.marks is None]
                 yield from self._send_ring()
                 yield from self._send_queues()
                 self._mark(fresh)
                 if backlog.is_closed and not backlog.ring and not backlog.peers:
                     return
-                wakeup.announce()
-                if backlog.ring:  # posted behind the last look at it, and before the announcement
-                    wakeup.announced.clear()
-                    yield []
-                    continue
-                yield Wait(wakeup.fileno(), self._until_due())
-                wakeup.clear()
+                yield from self._sleep(self.wakeup)
         finally:
             self.end()
 
@@ -188,6 +182,15 @@ class Pump:
         if wakeup is not None and self._forks == forks():  # a child must not wake its parent
             wakeup.write()
 
+    def _sleep(self, wakeup: Wakeup) -> Steps[Any, None]:
+        wakeup.announce()
+        if self.backlog.ring:  # posted behind the last look at it, and before the announcement
+            wakeup.announced.clear()
+            yield []
+            return
+        yield Wait(wakeup.fileno(), self._until_due())
+        wakeup.clear()
+
     def _send_ring(self) -> Steps[Any, None]:
         """Send what the ring holds now, or put it into the queues of peers that are full."""
         backlog = self.backlog
@@ -251,10 +254,13 @@ class Pump:
             self._may_be_sent = False
             return False
         except NetlinkError as error:
-            self._give_up(message, reason_of(error), error)
+            failure: NetlinkError | None = error
         else:
+            failure = None
             self.backlog.count_sent()
         self._may_be_sent = False
+        if failure is not None:
+            self._give_up(message, reason_of(failure), failure)
         return True
 
     def _try_all_once_more(self) -> None:
