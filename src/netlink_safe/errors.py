@@ -370,7 +370,7 @@ class ClosedError(NetlinkError):
 
 
 class BusyError(NetlinkError):
-    """Another task or thread is using the same iterator; give each its own.
+    """Another task or thread is taking items from the same object; one at a time may.
 
     On the async surface it is anyio's ``BusyResourceError`` too.
     """

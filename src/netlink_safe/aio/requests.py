@@ -130,6 +130,7 @@ class Opened:
         self._pool = pool
         self._timeout = timeout
         self._waiter = Waiter()
+        pool.closed_error = AsyncClosedError
 
     @waits
     async def __aenter__(self) -> Self:
@@ -167,11 +168,8 @@ class Opened:
         when_interrupted: WhenInterrupted = "retry",
         distinct: bool = False,
     ) -> Terms:
-        try:
-            limit = self._timeout if timeout is None else timeout
-            return opening.new_terms(self._pool, limit, when_interrupted, distinct)
-        except ClosedError as error:
-            raise AsyncClosedError(*error.args) from None
+        limit = self._timeout if timeout is None else timeout
+        return opening.new_terms(self._pool, limit, when_interrupted, distinct)
 
 
 class RequestSocket(Opened):

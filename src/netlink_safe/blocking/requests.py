@@ -9,7 +9,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self
 
-from netlink_safe.blocking.waiting import Waiter, result
+from netlink_safe.blocking.waiting import BUSY, Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps, workers
@@ -76,7 +76,7 @@ class _Batches(Generic[Row]):
     def next_row(self) -> Row:
         """The first row of the next batch.  Raises StopIteration at the end."""
         if not self._advancing.acquire(blocking=False):
-            raise BusyError("iterated by another thread; give each thread a dump of its own")
+            raise BusyError(BUSY)
         self._terms.deadline.resume()
         try:
             for row in self.rows:  # of a batch that another thread has just fetched

@@ -9,7 +9,7 @@ import math
 import os
 import select
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import ClosedError
 from netlink_safe.transport.locks import check_blocking_wait
@@ -17,6 +17,8 @@ from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from netlink_safe.transport.terms import Result, Steps
+
+BUSY: Final = "another thread is taking items from this already; one at a time may"
 
 
 class Waiter:
