@@ -16,7 +16,7 @@ import netlink_safe as nls
 from codecs_told import plain
 from faults import DEAF, filtered, losing
 from links import Links
-from netlink_safe.families import ctrl, ethtool
+from netlink_safe.families import ctrl, ethtool, ovs
 from netlink_safe.transport.modules import family_alias, module_for
 from netlink_safe.wire.attributes import build_attribute, build_nested
 from netlink_safe.wire.constants import NLMSG_DONE
@@ -301,6 +301,21 @@ NONSENSE: list[tuple[Any, str]] = [
 ]
 if kernel.release() >= (6, 3):
     NONSENSE += [(nls.generic_request("netdev", 1, {1: 0}), "attribute 1: 0 is below the 1")]
+
+
+@on_every_surface
+async def test_what_is_no_request_or_no_table_is_refused(surface: Surface) -> None:
+    """A question about one device is none: in a dump the kernel would not look at which."""
+    async with surface.open_generic() as opened:
+        for no_request in (None, "ethtool", nls.links(), nls.tcp_sockets()):
+            with pytest.raises(nls.LocalProtocolError, match="no request to a generic family"):
+                await opened.request(no_request)
+            with pytest.raises(nls.LocalProtocolError, match="no request to a generic family"):
+                opened.dump(no_request)
+        for one in (ethtool.link_info("lo"), ovs.datapath(1), ovs.vport("lo"), ovs.vport("lo", 1)):
+            with pytest.raises(nls.LocalProtocolError, match="is about one thing; give it to req"):
+                opened.dump(one)
+    assert not any(one.of_one for one in (ethtool.rings(), ovs.datapaths(), ovs.vports(1)))
 
 
 @pytest.mark.parametrize("number", range(len(NONSENSE)))

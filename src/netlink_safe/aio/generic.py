@@ -16,6 +16,7 @@ from netlink_safe.aio.waiting import result
 from netlink_safe.families import ctrl
 from netlink_safe.families.generic import following
 from netlink_safe.protocol.figures import NotificationStatistics
+from netlink_safe.protocol.generic import checked_request, checked_table
 from netlink_safe.transport import families as asking
 from netlink_safe.transport import opening
 from netlink_safe.transport.families import Families
@@ -134,7 +135,9 @@ class GenericNetlink(Opened):
         """
         terms = self._terms(timeout)
         terms.deadline.pause()
-        operation = offload(asking.ask(self._families, request, terms, False), terms)
+        operation = offload(
+            asking.ask(self._families, checked_request(request), terms, False), terms
+        )
         async with Dump(operation, terms, self._waiter) as dump:
             rows = [row async for row in dump]
         return asking.row_or_none(rows, request)
@@ -151,12 +154,13 @@ class GenericNetlink(Opened):
 
         The timeout counts the time spent in here, not the consumer's between two rows.
         ``distinct`` leaves out rows with a key that was seen before, of requests that know one.
-        Raises, while iterating, as ``request`` does; OverrunError and DumpInterrupted where another
-        attempt is not allowed, since rows were handed out; TruncatedError; ClosedError.
+        Raises LocalProtocolError for a request that is about one thing; while iterating, as
+        ``request`` does, OverrunError and DumpInterrupted where another attempt is not allowed,
+        since rows were handed out, TruncatedError, ClosedError.
         """
         terms = self._terms(timeout, when_interrupted, distinct)
         terms.deadline.pause()
-        operation = offload(asking.ask(self._families, request, terms, True), terms)
+        operation = offload(asking.ask(self._families, checked_table(request), terms, True), terms)
         return Dump(operation, terms, self._waiter)
 
     def subscribe(
@@ -176,8 +180,8 @@ class GenericNetlink(Opened):
         """Hear what a family tells in its multicast groups, for ``async with``.
 
         ``groups`` are names, by default all that the family has.
-        Without ``snapshot`` it yields notifications, as ``codec`` reads them or in plain values,
-        and ``Overrun`` where some were lost.
+        Without ``snapshot`` it yields notifications, and ``Overrun`` where some were lost.
+        ``codec`` reads them; without one, and for what it cannot read, they are ``GenericReply``.
         With one, a request for the family's table, it yields the table's rows and what becomes of
         them: ``Added``, ``Changed`` and ``Removed``, once each, and behind each dump ``Resynced``.
         The table is dumped, on another socket, behind the subscription and again behind every
@@ -189,10 +193,11 @@ class GenericNetlink(Opened):
         often an idle subscription sees whether anything was lost.
         ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a
         128th of the memory and at most 128 MiB.
-        Raises LocalProtocolError for nonsense; and, when entered, FamilyNotFound,
+        Raises ClosedError; LocalProtocolError for nonsense; and, when entered, FamilyNotFound,
         LocalProtocolError for a group that the family has not, PermissionError for one that takes
         rights, NetlinkTimeout.
         """
+        self._pool.check_open()
         listening = Listening(
             netns=self._netns,
             timeout=self._timeout if timeout is None else timeout,

@@ -2,6 +2,7 @@
 
 From ``include/uapi/linux/ethtool_netlink.h``.  Each builder makes a request for one device, by name
 or index, or, without one, for a dump of all that have an answer; the kernel leaves others out.
+In a dump it would not look at which device is asked about, so only the second kind can be dumped.
 
 May call ``protocol``, ``wire`` and ``errors``.
 """
@@ -154,6 +155,7 @@ def _request(
         rows=RowsOf(
             key=_index_of, commands=frozenset(() if notification is None else {notification})
         ),
+        of_one=device is not None,
     )
 
 
