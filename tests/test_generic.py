@@ -330,6 +330,16 @@ async def test_values_that_the_policy_does_not_take_are_refused_before(
             await opened.request(request)
 
 
+@on_every_surface
+async def test_a_request_that_is_too_large_says_how_large_it_is(surface: Surface) -> None:
+    """It is refused at once, whatever it was to be."""
+    attributes = b"".join(build_attribute(1, bytes(60_000)) for _ in range(5))
+    async with surface.open_generic() as opened:
+        with pytest.raises(nls.LocalProtocolError, match="a request of 300040 bytes is larger tha"):
+            await opened.request(nls.generic_request("ethtool", 2, attributes))
+        assert await opened.families()
+
+
 def nest(depth: int) -> dict[int, Any]:
     """Attributes so deep."""
     values: dict[int, Any] = {2: b"x"}

@@ -355,6 +355,21 @@ async def test_another_namespace_is_listened_to(surface: Surface) -> None:
             assert (await there(genl)).keys() == {1, *(item.key for item in added)}
 
 
+def test_a_group_that_takes_rights_is_an_error_by_its_family() -> None:
+    """What it is that takes them is in the text."""
+    from netlink_safe import blocking
+
+    def child() -> str:
+        kernel.drop_all_rights()
+        with blocking.open_generic() as genl:
+            genl.subscribe("mptcp_pm", ["mptcp_pm_events"])
+        return "joined"
+
+    told = kernel.in_child(child)
+    assert told.startswith("PermissionError: [Errno 1] Operation not permitted: joining multicast ")
+    assert "of netlink protocol 16, for notifications of mptcp_pm, takes rights, mostly" in told
+
+
 def test_a_forked_child_hears_nothing() -> None:
     """It would take its parent's notifications."""
     from netlink_safe import blocking

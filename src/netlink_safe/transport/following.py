@@ -135,7 +135,7 @@ class Follower(Hearing):
         protocol, groups = yield from source.groups(terms)
 
         def subscribe() -> Roots:
-            self._opened(ListeningSocket(protocol, buffer, groups=groups))
+            self._opened(ListeningSocket(protocol, buffer, groups=groups, purpose=source.name))
             return roots()
 
         trusted = yield from offload(call(partial(self._namespace.run, subscribe)), terms)
