@@ -444,3 +444,16 @@ async def test_links_are_what_ip_says(surface: Surface) -> None:
         left = await route.request(nls.link("left"))
         assert (left.is_up, left.mtu) == (True, 1400)
         assert await route.request(nls.link(left.index)) == left
+
+
+@on_every_surface
+async def test_an_order_is_requested_and_a_table_dumped(surface: Surface) -> None:
+    """The other way round nothing is sent."""
+    async with surface.open_route() as route:
+        with pytest.raises(nls.LocalProtocolError, match="link lo is an order; give it to request"):
+            route.dump(nls.set_link("lo", is_up=False))
+        with pytest.raises(nls.LocalProtocolError, match="links is a table; give it to dump"):
+            await route.request(nls.links())
+        with pytest.raises(nls.LocalProtocolError, match=r"speaks 0; link\(\), links\(\) and set"):
+            route.dump(nls.tcp_sockets())
+        assert (await route.request(nls.link("lo"))).is_up

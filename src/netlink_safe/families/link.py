@@ -16,7 +16,7 @@ import attrs
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.request import Request
 from netlink_safe.wire.attributes import Attributes, build_text, build_u32
-from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.constants import NETLINK_ROUTE, NLM_F_DUMP
 from netlink_safe.wire.header import HEADER, row_offsets
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
     index, named = _selected(link)
     return Request(
         name=f"the link {link}",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETLINK,
         flags=0,
         payload=_LINK.pack(0, 0, index, 0, 0) + named + _SKIP_STATISTICS + _through(netnsid),
@@ -110,6 +111,7 @@ def links() -> Request[Link]:
     """Ask for all links of the network namespace, by dump."""
     return Request(
         name="links",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETLINK,
         flags=NLM_F_DUMP,
         payload=_LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS,
@@ -143,6 +145,7 @@ def namespace_number(descriptor: int) -> Request[int]:
     """Ask which number a network namespace has here, -1 for none, by an open descriptor of it."""
     return Request(
         name="the number of a network namespace",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETNSID,
         flags=0,
         payload=_GENERIC.pack(0) + build_u32(NETNSA_FD, descriptor),
@@ -156,6 +159,7 @@ def namespace_number(descriptor: int) -> Request[int]:
 def _order(name: str, kind: int, payload: bytes) -> Request[None]:
     return Request(
         name=name,
+        protocol=NETLINK_ROUTE,
         type=kind,
         flags=0,
         payload=payload,

@@ -15,7 +15,7 @@ import attrs
 
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.protocol.request import Request, Row
-from netlink_safe.wire.constants import NLM_F_DUMP, NLM_F_ECHO
+from netlink_safe.wire.constants import NETLINK_GENERIC, NLM_F_DUMP, NLM_F_ECHO
 from netlink_safe.wire.generic import attributes_at, build_generic, parse_generic
 from netlink_safe.wire.header import HEADER, row_offsets
 from netlink_safe.wire.values import decode_values, encode_values
@@ -164,6 +164,7 @@ class GenericRequest(Generic[Row]):
         rows = self.rows
         return Request(
             name=self.name,
+            protocol=NETLINK_GENERIC,
             type=family.id,
             flags=NLM_F_DUMP if is_dump else NLM_F_ECHO * self.echo,
             payload=build_generic(self.command, version, header, attributes),
