@@ -286,6 +286,12 @@ def test_a_name_that_a_codec_does_not_know_is_refused_wherever_it_stands() -> No
         nls.coded_request("wireguard", 1, {"WGDEVICE_A_PEERS": [peer]}, codec=codec)
 
 
+def test_a_header_that_is_no_bytes_is_refused() -> None:
+    """When it is said, and not when it is sent."""
+    with pytest.raises(nls.LocalProtocolError, match="header='x' is no bytes"):
+        nls.generic_request("ethtool", 2, header="x")  # type: ignore[arg-type]
+
+
 #: What is refused before the kernel is asked, and what it says.
 NONSENSE: list[tuple[Any, str]] = [
     (nls.generic_request("ethtool", 2, {1: {2: "x" * 128}}), "attribute 1.2: 128 bytes are more"),

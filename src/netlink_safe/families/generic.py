@@ -49,6 +49,8 @@ def generic_request(
     """
     if not isinstance(attributes, bytes | Mapping):
         raise LocalProtocolError(f"attributes={attributes!r} are neither bytes nor values by type")
+    if not isinstance(header, bytes):
+        raise LocalProtocolError(f"header={header!r} is no bytes")
     return GenericRequest(
         name=_name(family, command),
         family=checked_name(family),

@@ -3,7 +3,7 @@
 From ``include/uapi/linux/openvswitch.h``; ``net/openvswitch/datapath.c`` answers.  What is made and
 deleted here is made behind the back of ovs-vswitchd, which may put it right again.
 
-May call ``protocol``, ``wire`` and ``errors``.
+May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.families.device_name import LONGEST, size_of
 from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
 from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
 from netlink_safe.wire.enums import newer_member
@@ -47,7 +48,6 @@ _VPORT_NAMES: Final[Names] = {
     OPTIONS: ("OVS_VPORT_ATTR_OPTIONS", None),
     UPCALL_PID: ("OVS_VPORT_ATTR_UPCALL_PID", None),
 }
-_LONGEST_NAME: Final = 15
 _HEADER: Final = struct.Struct("=i")
 _DP_COUNTS: Final = struct.Struct("=4Q")
 _VPORT_COUNTS: Final = struct.Struct("=8Q")
@@ -295,8 +295,8 @@ def _unpacked(form: struct.Struct, payload: bytes) -> tuple[int, ...]:
 
 
 def _name(type_: int, name: str) -> bytes:
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or "\0" in name:
-        raise LocalProtocolError(f"name={name!r} is no name of a device: 1 to 15 letters")
+    if not 0 < size_of(name) <= LONGEST:
+        raise LocalProtocolError(f"name={name!r} is no name of a device: 1 to {LONGEST} bytes")
     return build_text(type_, name)
 
 
