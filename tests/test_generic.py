@@ -286,6 +286,30 @@ def test_a_name_that_a_codec_does_not_know_is_refused_wherever_it_stands() -> No
         nls.coded_request("wireguard", 1, {"WGDEVICE_A_PEERS": [peer]}, codec=codec)
 
 
+@on_every_surface
+async def test_a_policy_of_what_is_no_operation_is_not_supported(surface: Surface) -> None:
+    """And one of an operation shows its attributes, those of its own level."""
+    async with surface.open_generic() as opened:
+        with pytest.raises(nls.NotSupported, match="support operation 77 of nlctrl") as refused:
+            await opened.policy("nlctrl", 77)
+        assert (refused.value.errno, refused.value.feature) == (95, "operation 77 of nlctrl")
+        family = await opened.family("nlctrl")
+        with pytest.raises(nls.NotSupported):
+            await family.policy(77)
+        told = repr(await opened.policy("ethtool", 2))
+        assert told.startswith("OperationPolicy(do=Policy({1: {'kind': 'nested', 'policy': ")
+
+
+def test_a_codec_of_each_command_is_asked_for_by_command() -> None:
+    """The error says which there are; a family of one codec needs no command."""
+    for command, asked in ((None, "ethtool without a command"), (3, "ethtool, command 3")):
+        with pytest.raises(nls.LocalProtocolError, match=asked) as refused:
+            nls.pyroute2_codec("ethtool", command)
+        assert str(refused.value).endswith("one for each of the commands 1, 2, 4, 6, 9, 15, 31")
+    with pytest.raises(nls.LocalProtocolError, match="known for nothing; known are IPVS, TASK"):
+        nls.pyroute2_codec("nothing")
+
+
 def test_a_header_that_is_no_bytes_is_refused() -> None:
     """When it is said, and not when it is sent."""
     with pytest.raises(nls.LocalProtocolError, match="header='x' is no bytes"):

@@ -48,7 +48,8 @@ class Family(ctrl.FamilyRecord):
     def policy(self, operation: int, *, timeout: opening.Timeout | None = None) -> OperationPolicy:
         """What an operation takes, by the kernel's own word (Linux 5.10 and newer).
 
-        Raises NetlinkTimeout; NotSupported; LocalProtocolError for no number.
+        Raises NotSupported by an older kernel, and for an operation that the family has not;
+        NetlinkTimeout; LocalProtocolError for no number.
         """
         return self._generic.policy(self.name, operation, timeout=timeout)
 
@@ -96,7 +97,10 @@ class GenericNetlink(Opened):
     def policy(
         self, family: str, operation: int, *, timeout: opening.Timeout | None = None
     ) -> OperationPolicy:
-        """What an operation of a family takes.  Raises as ``Family.policy``; FamilyNotFound."""
+        """What an operation of a family takes; nothing where the kernel tells of no policy.
+
+        Raises FamilyNotFound; NotSupported, and the rest, as ``Family.policy`` does.
+        """
         terms = self._terms(timeout)
         command = ctrl.checked_command(operation)
         asked = asking.policy_of(self._families, family, command, terms)
