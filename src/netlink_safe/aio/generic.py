@@ -193,8 +193,8 @@ class GenericNetlink(Opened):
         ``key`` says what a row is about, and ``removals`` which commands say that it is gone, for
         requests that do not say so themselves.
         ``timeout``, in seconds, is for the opening, for each dump and for each ``receive()``;
-        ``idle_timeout`` ends the iteration when nothing came for so long; ``heartbeat`` is how
-        often an idle subscription sees whether anything was lost.
+        ``idle_timeout`` ends the subscription, for good, when nothing came for so long;
+        ``heartbeat`` is how often an idle one sees whether anything was lost.
         ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a
         128th of the memory and at most 128 MiB.
         Raises ClosedError; LocalProtocolError for nonsense; and, when entered, FamilyNotFound,

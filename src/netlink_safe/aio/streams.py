@@ -39,7 +39,7 @@ class Stream(Generic[Item]):
 
     @waits
     async def __aenter__(self) -> Self:
-        """Open the socket, and look or ask first where it takes that; what is wrong comes out."""
+        """Open the socket, and make ready what listening takes; what is wrong comes out now."""
         try:
             await result(self._hearing.open(), self._waiter)
         except BaseException:  # cancelled, too: no descriptor may outlive it
