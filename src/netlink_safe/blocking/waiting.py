@@ -86,15 +86,6 @@ def result(steps: Steps[Any, Result], waiter: Waiter) -> Result:
     return carried(steps, waiter)
 
 
-def result_alone(steps: Steps[Any, Result]) -> Result:
-    """What an operation that belongs to no opened object returns; its waiter ends with it."""
-    waiter = Waiter()
-    try:
-        return result(steps, waiter)
-    finally:
-        waiter.wake()
-
-
 def carried(steps: Steps[Any, Result], waiter: Waiter) -> Result:
     """The same for a thread of the library's own, which holds no lock."""
     try:
@@ -106,3 +97,12 @@ def carried(steps: Steps[Any, Result], waiter: Waiter) -> Result:
         return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
     finally:
         steps.close()
+
+
+def result_alone(steps: Steps[Any, Result]) -> Result:
+    """What an operation that belongs to no opened object returns; its waiter ends with it."""
+    waiter = Waiter()
+    try:
+        return result(steps, waiter)
+    finally:
+        waiter.wake()
