@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import pickle
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,8 @@ async def test_two_tasks_cannot_take_rows_of_one_dump_at_once(surface: Surface, 
             tasks.start_soon(take, dump)
     assert len(errors) == 1
     assert isinstance(errors[0], anyio.BusyResourceError)
+    told = "another task is taking items from this already; one at a time may"
+    assert str(errors[0]) == str(pickle.loads(pickle.dumps(errors[0]))) == told  # noqa: S301
 
 
 @on_async_surfaces

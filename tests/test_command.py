@@ -197,3 +197,27 @@ def test_help_and_version() -> None:
     assert "124 the deadline" in shown
     assert run("--version").stdout.startswith("netlink-safe, version 0.")
     assert "--netns" in run("tcpstat", "-h").stdout
+
+
+def test_a_closed_standard_output_is_one_line() -> None:
+    """With status 1, as any error; where there is nowhere to say it, nothing is said."""
+    for redirections, said in (
+        (">&-", "netlink-safe: standard output is closed\n"),
+        (">&- 2>&-", ""),
+    ):
+        ended = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirections}', "sh", *COMMAND, "tcpstat"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", said)
+
+
+def test_what_a_name_holds_does_not_reach_the_terminal() -> None:
+    """Escapes of an argument are written out in the error line."""
+    ended = run("link", "delete", "\x1b[31mred\n")
+    assert ended.returncode == 1
+    assert "the link \\x1b[31mred\\n: No such device" in ended.stderr
+    assert ended.stderr.count("\n") == 1

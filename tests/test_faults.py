@@ -324,6 +324,7 @@ async def test_the_kernels_own_words_are_in_the_error(surface: Surface) -> None:
     nonsense: Request[Any] = attrs.evolve(
         nls.tcp_sockets(families="inet")[0],
         name="a dump of links",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETLINK,
         row_type=RTM_GETLINK - 2,
         payload=struct.pack("=BxHiII", 0, 0, 0, 0, 7),

@@ -16,7 +16,7 @@ import netlink_safe as nls
 from codecs_told import plain
 from faults import DEAF, filtered, losing
 from links import Links
-from netlink_safe.families import ctrl, ethtool
+from netlink_safe.families import ctrl, ethtool, ovs
 from netlink_safe.transport.modules import family_alias, module_for
 from netlink_safe.wire.attributes import build_attribute, build_nested
 from netlink_safe.wire.constants import NLMSG_DONE
@@ -286,6 +286,36 @@ def test_a_name_that_a_codec_does_not_know_is_refused_wherever_it_stands() -> No
         nls.coded_request("wireguard", 1, {"WGDEVICE_A_PEERS": [peer]}, codec=codec)
 
 
+@on_every_surface
+async def test_a_policy_of_what_is_no_operation_is_not_supported(surface: Surface) -> None:
+    """And one of an operation shows its attributes, those of its own level."""
+    async with surface.open_generic() as opened:
+        with pytest.raises(nls.NotSupported, match="support operation 77 of nlctrl") as refused:
+            await opened.policy("nlctrl", 77)
+        assert (refused.value.errno, refused.value.feature) == (95, "operation 77 of nlctrl")
+        family = await opened.family("nlctrl")
+        with pytest.raises(nls.NotSupported):
+            await family.policy(77)
+        told = repr(await opened.policy("ethtool", 2))
+        assert told.startswith("OperationPolicy(do=Policy({1: {'kind': 'nested', 'policy': ")
+
+
+def test_a_codec_of_each_command_is_asked_for_by_command() -> None:
+    """The error says which there are; a family of one codec needs no command."""
+    for command, asked in ((None, "ethtool without a command"), (3, "ethtool, command 3")):
+        with pytest.raises(nls.LocalProtocolError, match=asked) as refused:
+            nls.pyroute2_codec("ethtool", command)
+        assert str(refused.value).endswith("one for each of the commands 1, 2, 4, 6, 9, 15, 31")
+    with pytest.raises(nls.LocalProtocolError, match="known for nothing; known are IPVS, TASK"):
+        nls.pyroute2_codec("nothing")
+
+
+def test_a_header_that_is_no_bytes_is_refused() -> None:
+    """When it is said, and not when it is sent."""
+    with pytest.raises(nls.LocalProtocolError, match="header='x' is no bytes"):
+        nls.generic_request("ethtool", 2, header="x")  # type: ignore[arg-type]
+
+
 #: What is refused before the kernel is asked, and what it says.
 NONSENSE: list[tuple[Any, str]] = [
     (nls.generic_request("ethtool", 2, {1: {2: "x" * 128}}), "attribute 1.2: 128 bytes are more"),
@@ -303,6 +333,21 @@ if kernel.release() >= (6, 3):
     NONSENSE += [(nls.generic_request("netdev", 1, {1: 0}), "attribute 1: 0 is below the 1")]
 
 
+@on_every_surface
+async def test_what_is_no_request_or_no_table_is_refused(surface: Surface) -> None:
+    """A question about one device is none: in a dump the kernel would not look at which."""
+    async with surface.open_generic() as opened:
+        for no_request in (None, "ethtool", nls.links(), nls.tcp_sockets()):
+            with pytest.raises(nls.LocalProtocolError, match="no request to a generic family"):
+                await opened.request(no_request)
+            with pytest.raises(nls.LocalProtocolError, match="no request to a generic family"):
+                opened.dump(no_request)
+        for one in (ethtool.link_info("lo"), ovs.datapath(1), ovs.vport("lo"), ovs.vport("lo", 1)):
+            with pytest.raises(nls.LocalProtocolError, match="is about one thing; give it to req"):
+                opened.dump(one)
+    assert not any(one.of_one for one in (ethtool.rings(), ovs.datapaths(), ovs.vports(1)))
+
+
 @pytest.mark.parametrize("number", range(len(NONSENSE)))
 @on_every_surface
 async def test_values_that_the_policy_does_not_take_are_refused_before(
@@ -313,6 +358,16 @@ async def test_values_that_the_policy_does_not_take_are_refused_before(
     async with surface.open_generic() as opened:
         with pytest.raises(nls.LocalProtocolError, match=text):
             await opened.request(request)
+
+
+@on_every_surface
+async def test_a_request_that_is_too_large_says_how_large_it_is(surface: Surface) -> None:
+    """It is refused at once, whatever it was to be."""
+    attributes = b"".join(build_attribute(1, bytes(60_000)) for _ in range(5))
+    async with surface.open_generic() as opened:
+        with pytest.raises(nls.LocalProtocolError, match="a request of 300040 bytes is larger tha"):
+            await opened.request(nls.generic_request("ethtool", 2, attributes))
+        assert await opened.families()
 
 
 def nest(depth: int) -> dict[int, Any]:

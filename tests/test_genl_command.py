@@ -63,6 +63,7 @@ def test_what_is_not_there_is_one_line() -> None:
         (("genl", "policy", "nothing"), "there is no generic netlink family 'nothing' here"),
         (("genl", "monitor", "nothing"), "there is no generic netlink family 'nothing' here"),
         (("genl", "monitor", "nlctrl", "--group", "no"), "no multicast group 'no'; it has: notify"),
+        (("genl", "monitor", "TASKSTATS"), "TASKSTATS has no multicast groups, and so tells"),
         (("link", "delete", "nothing"), "the kernel refused the link nothing"),
         (("link", "list", "--netns", "nothing"), "no network namespace is called 'nothing'"),
     ):

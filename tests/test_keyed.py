@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
+from netlink_safe.errors import DecodeError
 from netlink_safe.families import ctrl
 from netlink_safe.families.generic import following, generic_request
-from netlink_safe.protocol.generic import RowsOf
+from netlink_safe.protocol.generic import GenericRequest, RowsOf
 from netlink_safe.protocol.keyed import KeyedPicture
 from netlink_safe.protocol.notices import Added, Changed, Removed, Resynced
 from netlink_safe.wire.attributes import build_text, build_u32
@@ -20,6 +21,9 @@ from netlink_safe.wire.header import build_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from netlink_safe.wire.generic import GenericMessage
+    from netlink_safe.wire.policy import Policy
 
 NEW, DEL = 1, 2
 KEYS = range(4)
@@ -203,6 +207,27 @@ def test_a_family_that_comes_or_goes_makes_the_picture_stale() -> None:
     said(ctrl.DELFAMILY, "test")
     assert reader.is_stale
     reader.adopt(reader.resync(None), False)
+    assert not reader.is_stale
+
+
+def test_a_row_that_cannot_be_read_makes_the_picture_stale() -> None:
+    """It is counted, and a dump tells what it would have."""
+
+    def read(message: GenericMessage, _policy: Policy | None) -> int:
+        number = message.attributes.u32(1)
+        if number is None:
+            raise DecodeError("a row without a number", 0)
+        return number
+
+    snapshot = GenericRequest(name="numbers", family="test", command=1, read=read)
+    rejected: Counter[str] = Counter()
+    reader = following(snapshot=snapshot, key=hash, removals=[3]).new_reader(Known(), rejected)
+    reader.adopt(reader.begin([]), True)
+    kernel = Sender(0, 0, None, False)
+    assert reader.read([Burst(kernel, [notification(2), notification(2)])]) == []
+    assert reader.is_stale
+    assert rejected == {"malformed": 2}
+    assert [type(item) for item in reader.adopt(reader.resync([7]), False)] == [Added, Resynced]
     assert not reader.is_stale
 
 

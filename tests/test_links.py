@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import os
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +17,7 @@ import pytest
 import kernel
 import netlink_safe as nls
 from links import Links
+from netlink_safe import blocking
 from netlink_safe.errors import KernelError, LinkInUseError
 from netlink_safe.families import ovs
 from netlink_safe.families.link import (
@@ -108,15 +112,17 @@ class Box:
 
     def route(self, place: Where, request: Any) -> Any:
         name = request.name
+        index = int.from_bytes(request.payload[4:8], sys.byteorder)
         if name == "links":
             return list(self.links.values())
         if request.type == RTM_DELLINK:
             self.check("delete")
-            index = int(name.split()[-1])
-            self.did.append(f"delete {self.links.pop(index).name}")
+            link = self.links.pop(index)
+            self.did.append(f"delete {link.name}")
+            assert name == f"the deletion of the link {link.name}"
             return []
         if request.type == RTM_NEWLINK:
-            index = int(name.split()[-1])
+            assert name == f"a change of the link {self.links[index].name}"
             is_up = bool(request.payload[8] & 1)
             self.check("up" if is_up else "down")
             self.links[index] = attrs.evolve(self.links[index], is_up=is_up)
@@ -364,6 +370,12 @@ def there() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
+def also_called(link: str, names: list[str]) -> None:
+    """Give a link alternative names."""
+    for name in names:
+        subprocess.run(["ip", "link", "property", "add", "dev", link, "altname", name], check=True)
+
+
 @pytest.fixture
 def two() -> Iterator[None]:
     with Links() as links:
@@ -379,6 +391,44 @@ async def test_a_pair_is_deleted_by_either_end(surface: Surface) -> None:
     assert there() == {"lo"}
     with pytest.raises(nls.KernelError, match="ENODEV"):
         await surface.delete_link("right")
+
+
+@pytest.mark.usefixtures("two")
+@on_every_surface
+async def test_a_link_has_other_names_and_an_index(surface: Surface) -> None:
+    """Those that are too long to be its first one are asked for as alternative ones."""
+    names = ["a" * 40, "\u00e9" * 8, "right2"]
+    also_called("right", names)
+    async with surface.open_route() as route:
+        index = socket.if_nametoindex("right")
+        wanted: list[str | int] = [*names, index]
+        for one in wanted:
+            assert (await route.request(nls.link(one))).index == index
+        await route.request(nls.set_link(names[0], mtu=1300))
+        assert (await route.request(nls.link(names[1]))).mtu == 1300
+    await surface.delete_link(names[0])
+    assert there() == {"lo"}
+    with Links() as links:
+        links.make("left", "right")
+    await surface.delete_link(socket.if_nametoindex("right"))
+    assert there() == {"lo"}
+    with pytest.raises(nls.KernelError, match=f"the link {names[0]}: .*ENODEV"):
+        await surface.delete_link(names[0])
+
+
+def test_a_deletion_that_fails_leaves_no_descriptor_behind() -> None:
+    """Not even to the collector, which may be off."""
+    before = kernel.descriptors()
+    gc.disable()
+    try:
+        errors = []
+        for _ in range(10):
+            with pytest.raises(nls.KernelError) as refused:
+                blocking.delete_link("nothing")
+            errors.append(refused)
+        assert len(os.listdir("/proc/self/fd")) <= len(before) + 1  # listdir's own
+    finally:
+        gc.enable()
 
 
 @on_every_surface
@@ -401,9 +451,15 @@ async def test_a_peer_in_another_namespace_is_looked_at(surface: Surface) -> Non
 @on_every_surface
 async def test_nonsense_is_refused(surface: Surface) -> None:
     """A name that can be none, no time at all, a namespace that is not there."""
-    for name in ("", "x" * 16, None, "a\0b", 0):
+    for name in ("", "x" * 128, "\u00e9" * 64, "\ud800", None, "a\0b", 0, True):
         with pytest.raises(nls.LocalProtocolError, match="link="):
             await surface.delete_link(name)
+    for is_up in ("no", 1):
+        with pytest.raises(nls.LocalProtocolError, match="is_up="):
+            nls.set_link("lo", is_up=is_up)  # type: ignore[arg-type]
+    for number in ("x", 1 << 31, True):
+        with pytest.raises(nls.LocalProtocolError, match="netnsid="):
+            nls.link("lo", netnsid=number)  # type: ignore[arg-type]
     with pytest.raises(nls.LocalProtocolError, match="timeout="):
         await surface.delete_link("left", timeout=0)
     with pytest.raises(FileNotFoundError):
@@ -416,13 +472,11 @@ def test_without_rights_nothing_is_deleted() -> None:
         links.make("left", "right")
 
     def child() -> None:
-        from netlink_safe import blocking
-
         kernel.drop_all_rights()
         blocking.delete_link("left")
 
     told = kernel.in_child(child)
-    assert told.startswith("KernelError: the kernel refused the deletion of link")
+    assert told.startswith("KernelError: the kernel refused the deletion of the link left")
     assert "EPERM" in told
     assert "left" in there()
     assert os.getpid() > 0
@@ -444,3 +498,16 @@ async def test_links_are_what_ip_says(surface: Surface) -> None:
         left = await route.request(nls.link("left"))
         assert (left.is_up, left.mtu) == (True, 1400)
         assert await route.request(nls.link(left.index)) == left
+
+
+@on_every_surface
+async def test_an_order_is_requested_and_a_table_dumped(surface: Surface) -> None:
+    """The other way round nothing is sent."""
+    async with surface.open_route() as route:
+        with pytest.raises(nls.LocalProtocolError, match="link lo is an order; give it to request"):
+            route.dump(nls.set_link("lo", is_up=False))
+        with pytest.raises(nls.LocalProtocolError, match="links is a table; give it to dump"):
+            await route.request(nls.links())
+        with pytest.raises(nls.LocalProtocolError, match=r"speaks 0; link\(\), links\(\) and set"):
+            route.dump(nls.tcp_sockets())
+        assert (await route.request(nls.link("lo"))).is_up

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 import pytest
 
 import kernel
 import netlink_safe as nls
 from faults import spoof_multicast
 from links import Links, names
+from netlink_safe.families import ethtool
+from netlink_safe.families.generic import following
 from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ FLOOR = 32 * 1024
 #: NETDEV_CMD_DEV_GET, and what tells of a device that is gone.
 DEVICES = nls.generic_request("netdev", 1)
 GONE = 3
+MGMT = following("netdev", ["mgmt"])
 
 pytestmark = pytest.mark.skipif(
     kernel.release() < (6, 3), reason="the family netdev came with Linux 6.3"
@@ -161,6 +166,96 @@ async def test_a_codec_reads_notifications_too(surface: Surface) -> None:
             assert header.get_attr("ETHTOOL_A_HEADER_DEV_NAME") == "left"
 
 
+class Unreadable:
+    """A message of a codec that can read nothing."""
+
+    def __init__(self, data: object = None) -> None:
+        pass
+
+    def __setitem__(self, name: str, value: object) -> None:
+        pass
+
+    def encode(self) -> None:
+        pass
+
+    def decode(self) -> None:
+        raise KeyError("nothing")
+
+
+@on_every_surface
+async def test_what_a_codec_cannot_read_is_handed_out_plainly(surface: Surface) -> None:
+    """A family may tell more than one codec knows, and nothing of it is lost."""
+    async with surface.open_generic() as genl, genl.subscribe("netdev", codec=Unreadable) as heard:
+        with Links() as links:
+            links.make("left", "right")
+        told = await heard.receive()
+        assert isinstance(told, nls.GenericReply)
+        assert told.command == 2
+        assert heard.statistics().rejected == {}
+
+
+@on_every_surface
+async def test_a_listener_that_heard_nothing_says_so(surface: Surface) -> None:
+    """What the opening asked, and what came before, is no part of a wait."""
+    async with surface.open_generic() as genl, genl.subscribe("netdev") as heard:
+        with pytest.raises(nls.NetlinkTimeout) as late:
+            await heard.receive(timeout=0.01)
+        assert late.value.datagrams == 0
+        assert str(late.value).endswith("within 0.01 s")
+        with Links() as links:
+            links.make("left", "right")
+        assert len(await all_queued(heard)) >= 2
+        with pytest.raises(nls.NetlinkTimeout) as late:
+            await heard.receive(timeout=0.01)
+        assert late.value.datagrams == 0
+
+
+@on_every_surface
+async def test_a_family_that_came_back_without_the_group_is_an_error(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No look to come would mend it, so that it is raised, and not tried again in silence."""
+    async with surface.open_generic() as genl, genl.subscribe("netdev", ["mgmt"]) as heard:
+        follower = heard_by(heard)._follower
+        follower.reader.is_stale = True
+        monkeypatch.setattr(follower._source, "_wanted", attrs.evolve(MGMT, groups=("gone",)))
+        for _ in range(2):
+            with pytest.raises(nls.LocalProtocolError, match="no multicast group 'gone'"):
+                await heard.receive()
+
+
+@on_every_surface
+async def test_looks_that_fail_are_made_no_more_often_than_a_heartbeat(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However stale the picture is meanwhile; and one that succeeds mends it."""
+    looks = 0
+
+    def refused(*_: object) -> Any:
+        nonlocal looks
+        looks += 1
+        raise OSError("no look")
+
+    async with surface.open_generic() as genl, devices(genl) as heard:
+        await until_whole(heard, {})
+        follower = heard_by(heard)._follower
+        with monkeypatch.context() as broken:
+            broken.setattr(follower._source, "look", refused)
+            follower.reader.is_stale = True
+            for _ in range(3):
+                with pytest.raises(nls.NetlinkTimeout):
+                    await heard.receive(timeout=0.05)
+        assert looks == 1
+        follower._look_again_at = 0.0
+        assert await heard.receive() == nls.Resynced(0, 0)
+        assert not follower.reader.is_stale
+
+
+def heard_by(heard: Any) -> Any:
+    """The subscription itself, of whatever surface."""
+    return getattr(heard, "_events", heard)
+
+
 @on_every_surface
 async def test_what_a_stranger_says_is_not_believed(surface: Surface) -> None:
     """Who may send to the group has a port ID of its own; it is counted."""
@@ -186,6 +281,17 @@ async def test_nonsense_is_refused(surface: Surface) -> None:
             ({"family": "netdev", "key": index_of}, "snapshot="),
             ({"family": "netdev", "receive_buffer": 1024}, "below the floor"),
             ({"family": "netdev", "heartbeat": 0}, "heartbeat="),
+            ({"family": "netdev", "codec": 5}, "no codec"),
+            ({"family": "netdev", "groups": []}, "groups= is empty"),
+            ({"family": "netdev", "groups": 5}, "groups=5"),
+            ({"family": "netdev", "removals": 5}, "removals=5"),
+            ({"snapshot": DEVICES, "key": 5}, "key=5 is no function"),
+            ({"snapshot": DEVICES, "key": index_of, "removals": None}, "removals=None"),
+            ({"snapshot": DEVICES, "key": index_of, "removals": ["x"]}, "command='x'"),
+            ({"snapshot": ethtool.rings(), "removals": [3]}, "together with key="),
+            ({"snapshot": DEVICES, "key": index_of, "codec": object}, "coded_request"),
+            ({"snapshot": "netdev"}, "'netdev' is no request to a generic family"),
+            ({"snapshot": ethtool.rings("lo")}, "rings of lo is about one thing"),
         ):
             with pytest.raises(nls.LocalProtocolError, match=text):
                 async with genl.subscribe(**options):
@@ -196,20 +302,25 @@ async def test_nonsense_is_refused(surface: Surface) -> None:
         with pytest.raises(nls.FamilyNotFound):
             async with genl.subscribe("nothing"):
                 pass
+        with pytest.raises(nls.LocalProtocolError, match="TASKSTATS has no multicast groups"):
+            async with genl.subscribe("TASKSTATS"):
+                pass
 
 
 @on_every_surface
 async def test_it_goes_on_when_who_opened_it_is_closed(surface: Surface) -> None:
     """A subscription has sockets of its own; and its end leaves nothing behind."""
-    async with surface.open_generic() as genl:
-        subscription = devices(genl)
-    async with subscription as heard:
+    async with surface.open_generic() as genl, devices(genl) as heard:
+        await genl.aclose()
         await until_whole(heard, {})
         with Links() as links:
             links.make("left", "right")
         assert isinstance(await heard.receive(), nls.Added)
     with pytest.raises(nls.ClosedError):
         await heard.receive()
+    with pytest.raises(nls.ClosedError):
+        async with devices(genl):
+            pass
 
 
 @on_surfaces(ASYNC_SURFACES)
@@ -244,6 +355,21 @@ async def test_another_namespace_is_listened_to(surface: Surface) -> None:
             assert (await there(genl)).keys() == {1, *(item.key for item in added)}
 
 
+def test_a_group_that_takes_rights_is_an_error_by_its_family() -> None:
+    """What it is that takes them is in the text."""
+    from netlink_safe import blocking
+
+    def child() -> str:
+        kernel.drop_all_rights()
+        with blocking.open_generic() as genl:
+            genl.subscribe("mptcp_pm", ["mptcp_pm_events"])
+        return "joined"
+
+    told = kernel.in_child(child)
+    assert told.startswith("PermissionError: [Errno 1] Operation not permitted: joining multicast ")
+    assert "of netlink protocol 16, for notifications of mptcp_pm, takes rights, mostly" in told
+
+
 def test_a_forked_child_hears_nothing() -> None:
     """It would take its parent's notifications."""
     from netlink_safe import blocking
@@ -251,8 +377,9 @@ def test_a_forked_child_hears_nothing() -> None:
     with blocking.open_generic() as genl, genl.subscribe("nlctrl") as heard:
         told = kernel.in_child(lambda: heard.receive(timeout=1))
         assert told.startswith("LocalProtocolError")
-        told = kernel.in_child(lambda: genl.family("nlctrl"))
-        assert told.startswith("LocalProtocolError")
+        for verb in (genl.family, genl.subscribe):
+            told = kernel.in_child(partial(verb, "nlctrl"))
+            assert told.startswith("LocalProtocolError")
         with contextlib.suppress(nls.NetlinkTimeout):
             heard.receive(timeout=0.01)
         assert os.getpid() > 1

@@ -435,3 +435,29 @@ def _states_asked(request: Request[TcpSocket]) -> int:
     """The mask of struct inet_diag_req_v2 stands at 4, that of struct inet_diag_req behind it."""
     at = 4 if request.type == SOCK_DIAG_BY_FAMILY else 52
     return int.from_bytes(request.payload[at : at + 4], sys.byteorder)
+
+
+@on_every_surface
+async def test_what_is_no_request_to_sock_diag_is_refused(surface: Surface) -> None:
+    """Before anything is sent; the error says what makes some."""
+    one = nls.tcp_socket(("127.0.0.1", 80))
+    async with surface.open_sock_diag() as diag:
+        for requests, said in (
+            (5, r"5 is no Request; tcp_sockets\(\) and tcp_socket\(\) make some"),
+            (None, "None is no Request"),
+            ("tcp", "'t' is no Request"),
+            ([one, 5], "5 is no Request"),
+            (nls.generic_request("ethtool", 2), "is no Request"),
+            (nls.links(), r"links is for netlink protocol 0, and this socket speaks 4; tcp_sock"),
+        ):
+            for verb in (diag.dump, diag.request):
+                with pytest.raises(nls.LocalProtocolError, match=said):
+                    await verb(requests)
+            with pytest.raises(nls.LocalProtocolError, match=said):
+                await diag.fold(requests, RareFold)
+        for table in (nls.tcp_sockets(), nls.tcp_sockets()[0]):
+            with pytest.raises(nls.LocalProtocolError, match="is a table; give it to dump"):
+                await diag.request(table)
+        with pytest.raises(nls.LocalProtocolError, match="takes one Request, and not"):
+            await diag.request([one, one])
+        assert diag.statistics().attempts == 0

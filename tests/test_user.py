@@ -68,7 +68,7 @@ async def test_a_port_may_be_chosen_and_is_then_taken(surface: Surface) -> None:
     """EADDRINUSE is the kernel's own word, and stays an OSError."""
     async with surface.open_user(port_id=NOBODY) as user:
         assert user.port_id == NOBODY
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"in use: port ID {NOBODY} of netlink protocol 2 is tak"):
             async with surface.open_user(port_id=NOBODY):
                 pass
     async with surface.open_user(port_id=NOBODY):
@@ -101,10 +101,38 @@ async def test_nobody_there_is_an_error_of_its_own(surface: Surface) -> None:
         async with surface.open_user() as gone:
             port_id = gone.port_id
         for nobody in (NOBODY, port_id, 0):
-            with pytest.raises(nls.NoSuchPeer, match=f"port ID {nobody} "):
+            with pytest.raises(nls.NoSuchPeer, match=f"for port {nobody} on"):
                 user.send_nowait(b"x", port_id=nobody)
             with pytest.raises(nls.NoSuchPeer):
                 await user.send(b"x", port_id=nobody)
+
+
+@on_every_surface
+async def test_a_peer_of_another_port_is_none(surface: Surface, sleeper: socket.socket) -> None:
+    """Who has called connect() takes messages of that port alone, and the kernel says so."""
+    async with surface.open_user() as user:
+        port_id = sleeper.getsockname()[0]
+        sleeper.connect((NOBODY, 0))
+        with pytest.raises(nls.NoSuchPeer, match=f"nobody takes messages for port {port_id} on"):
+            user.send_nowait(b"x", port_id=port_id)
+        sleeper.connect((user.port_id, 0))
+        user.send_nowait(b"x", port_id=port_id)
+
+
+def test_groups_take_rights_and_sending_does_not() -> None:
+    """The error says which group, of which protocol."""
+
+    def child() -> str:
+        kernel.drop_all_rights()
+        with blocking.open_user() as user:
+            user.send_nowait(b"x", port_id=user.port_id)
+            assert user.receive().payload == b"x"
+        blocking.open_user(groups=[3])
+        return "joined"
+
+    told = kernel.in_child(child)
+    assert told.startswith("PermissionError: [Errno 1] Operation not permitted: joining multicast ")
+    assert told.endswith("group 3 of netlink protocol 2 takes rights, mostly CAP_NET_ADMIN")
 
 
 @on_every_surface
@@ -225,7 +253,7 @@ async def test_what_can_be_no_message_is_refused_before_the_kernel_does(surface:
             with pytest.raises(nls.LocalProtocolError, match=message):
                 user.multicast_nowait(payload, group=1)
         for port_id in (-1, 1 << 32, None, "1", True):
-            with pytest.raises(nls.LocalProtocolError, match="port_id="):
+            with pytest.raises(nls.LocalProtocolError, match=r"port_id=.* from 0 to 4294967295"):
                 user.send_nowait(b"x", port_id=port_id)
         for group in (0, 33, None):
             with pytest.raises(nls.LocalProtocolError, match="group="):
@@ -234,7 +262,16 @@ async def test_what_can_be_no_message_is_refused_before_the_kernel_does(surface:
 
 @pytest.mark.parametrize(
     "options",
-    [{"protocol": -1}, {"protocol": 32}, {"port_id": 0}, {"port_id": 1 << 32}, {"groups": [33]}],
+    [
+        {"protocol": -1},
+        {"protocol": 32},
+        {"port_id": 0},
+        {"port_id": 1 << 32},
+        {"groups": [33]},
+        {"groups": 5},
+        {"groups": None},
+        {"groups": "1"},
+    ],
 )
 def test_nonsense_is_refused_at_once(options: dict[str, Any]) -> None:
     """On both surfaces, before a socket is opened."""
@@ -246,15 +283,18 @@ def test_nonsense_is_refused_at_once(options: dict[str, Any]) -> None:
 @on_every_surface
 async def test_a_closed_end_sends_and_hears_nothing(surface: Surface) -> None:
     """Every verb says so."""
+    closed = nls.ClosedError if surface.name == "blocking" else anyio.ClosedResourceError
     async with surface.open_user() as user:
         port_id = user.port_id
-    with pytest.raises(nls.ClosedError):
+    with pytest.raises(closed):
         user.send_nowait(b"x", port_id=port_id)
-    with pytest.raises(nls.ClosedError):
+    with pytest.raises(closed):
         user.multicast_nowait(b"x", group=1)
-    with pytest.raises(nls.ClosedError):
+    with pytest.raises(closed):
+        assert user.port_id
+    with pytest.raises(closed):
         await user.send(b"x", port_id=port_id)
-    with pytest.raises(nls.ClosedError):
+    with pytest.raises(closed):
         await user.receive()
 
 
@@ -372,6 +412,25 @@ def test_a_view_of_wider_items_is_as_long_as_its_bytes() -> None:
             user.send_nowait(memoryview(array.array("I", [0] * 200_000)), port_id=peer.port_id)  # type: ignore[arg-type]
         with pytest.raises(nls.LocalProtocolError, match="gaps"):
             user.send_nowait(memoryview(b"abcdef")[::2], port_id=peer.port_id)  # type: ignore[arg-type]
+
+
+class Odd(bytes):
+    """Bytes that will not be bytes."""
+
+    def __bytes__(self) -> bytes:
+        raise OSError("no bytes today")
+
+
+def test_what_cannot_be_read_as_bytes_is_refused() -> None:
+    """A view that was released, and a class of bytes with a mind of its own."""
+    released = memoryview(b"abc")
+    released.release()
+    with blocking.open_user() as user:
+        for payload in (released, Odd(b"abc")):
+            with pytest.raises(nls.LocalProtocolError, match="cannot be read as bytes"):
+                user.send_nowait(payload, port_id=user.port_id)  # type: ignore[arg-type]
+            with pytest.raises(nls.LocalProtocolError, match="cannot be read as bytes"):
+                nls.message(16, payload)  # type: ignore[arg-type]
 
 
 def test_the_kernel_is_no_peer() -> None:

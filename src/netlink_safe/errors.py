@@ -294,14 +294,21 @@ class OutboxFull(NetlinkError):
 
 
 class NoSuchPeer(NetlinkError):
-    """Nobody has the port ID ``port_id``, here and on this protocol; nothing was sent."""
+    """Nobody takes messages for the port ID ``port_id``, here, on this protocol; nothing was sent.
+
+    Either nobody has it, or whoever has it has called connect() and so takes messages of another
+    port alone (``net/netlink/af_netlink.c``: netlink_getsockbyportid).
+    """
 
     def __init__(self, port_id: int) -> None:
         super().__init__(port_id)
         self.port_id = port_id
 
     def __str__(self) -> str:
-        return f"nobody has the port ID {self.port_id} on this protocol, in this network namespace"
+        return (
+            f"nobody takes messages for port {self.port_id} on this protocol, in this network "
+            "namespace"
+        )
 
 
 class LinkInUseError(NetlinkError):
@@ -370,7 +377,7 @@ class ClosedError(NetlinkError):
 
 
 class BusyError(NetlinkError):
-    """Another task or thread is using the same iterator; give each its own.
+    """Another task or thread is taking items from the same object; one at a time may.
 
     On the async surface it is anyio's ``BusyResourceError`` too.
     """

@@ -16,6 +16,7 @@ from netlink_safe.aio.waiting import result
 from netlink_safe.families import ctrl
 from netlink_safe.families.generic import following
 from netlink_safe.protocol.figures import NotificationStatistics
+from netlink_safe.protocol.generic import checked_request, checked_table
 from netlink_safe.transport import families as asking
 from netlink_safe.transport import opening
 from netlink_safe.transport.families import Families
@@ -49,7 +50,8 @@ class Family(ctrl.FamilyRecord):
     ) -> OperationPolicy:
         """What an operation takes, by the kernel's own word (Linux 5.10 and newer).
 
-        Raises NetlinkTimeout; NotSupported; LocalProtocolError for no number.
+        Raises NotSupported by an older kernel, and for an operation that the family has not;
+        NetlinkTimeout; LocalProtocolError for no number.
         """
         return await self._generic.policy(self.name, operation, timeout=timeout)
 
@@ -97,7 +99,10 @@ class GenericNetlink(Opened):
     async def policy(
         self, family: str, operation: int, *, timeout: opening.Timeout | None = None
     ) -> OperationPolicy:
-        """What an operation of a family takes.  Raises as ``Family.policy``; FamilyNotFound."""
+        """What an operation of a family takes; nothing where the kernel tells of no policy.
+
+        Raises FamilyNotFound; NotSupported, and the rest, as ``Family.policy`` does.
+        """
         terms = self._terms(timeout)
         command = ctrl.checked_command(operation)
         asked = asking.policy_of(self._families, family, command, terms)
@@ -134,7 +139,9 @@ class GenericNetlink(Opened):
         """
         terms = self._terms(timeout)
         terms.deadline.pause()
-        operation = offload(asking.ask(self._families, request, terms, False), terms)
+        operation = offload(
+            asking.ask(self._families, checked_request(request), terms, False), terms
+        )
         async with Dump(operation, terms, self._waiter) as dump:
             rows = [row async for row in dump]
         return asking.row_or_none(rows, request)
@@ -151,12 +158,13 @@ class GenericNetlink(Opened):
 
         The timeout counts the time spent in here, not the consumer's between two rows.
         ``distinct`` leaves out rows with a key that was seen before, of requests that know one.
-        Raises, while iterating, as ``request`` does; OverrunError and DumpInterrupted where another
-        attempt is not allowed, since rows were handed out; TruncatedError; ClosedError.
+        Raises LocalProtocolError for a request that is about one thing; while iterating, as
+        ``request`` does, OverrunError and DumpInterrupted where another attempt is not allowed,
+        since rows were handed out, TruncatedError, ClosedError.
         """
         terms = self._terms(timeout, when_interrupted, distinct)
         terms.deadline.pause()
-        operation = offload(asking.ask(self._families, request, terms, True), terms)
+        operation = offload(asking.ask(self._families, checked_table(request), terms, True), terms)
         return Dump(operation, terms, self._waiter)
 
     def subscribe(
@@ -176,8 +184,8 @@ class GenericNetlink(Opened):
         """Hear what a family tells in its multicast groups, for ``async with``.
 
         ``groups`` are names, by default all that the family has.
-        Without ``snapshot`` it yields notifications, as ``codec`` reads them or in plain values,
-        and ``Overrun`` where some were lost.
+        Without ``snapshot`` it yields notifications, and ``Overrun`` where some were lost.
+        ``codec`` reads them; without one, and for what it cannot read, they are ``GenericReply``.
         With one, a request for the family's table, it yields the table's rows and what becomes of
         them: ``Added``, ``Changed`` and ``Removed``, once each, and behind each dump ``Resynced``.
         The table is dumped, on another socket, behind the subscription and again behind every
@@ -185,14 +193,15 @@ class GenericNetlink(Opened):
         ``key`` says what a row is about, and ``removals`` which commands say that it is gone, for
         requests that do not say so themselves.
         ``timeout``, in seconds, is for the opening, for each dump and for each ``receive()``;
-        ``idle_timeout`` ends the iteration when nothing came for so long; ``heartbeat`` is how
-        often an idle subscription sees whether anything was lost.
+        ``idle_timeout`` ends the subscription, for good, when nothing came for so long;
+        ``heartbeat`` is how often an idle one sees whether anything was lost.
         ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a
         128th of the memory and at most 128 MiB.
-        Raises LocalProtocolError for nonsense; and, when entered, FamilyNotFound,
+        Raises ClosedError; LocalProtocolError for nonsense; and, when entered, FamilyNotFound,
         LocalProtocolError for a group that the family has not, PermissionError for one that takes
         rights, NetlinkTimeout.
         """
+        self._pool.check_open()
         listening = Listening(
             netns=self._netns,
             timeout=self._timeout if timeout is None else timeout,

@@ -22,7 +22,7 @@ from netlink_safe.transport.terms import Wait
 from netlink_safe.transport.workers import needs_worker, offload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from netlink_safe.protocol.statistics import SocketStatistics
     from netlink_safe.transport.gathering import Fold
@@ -130,6 +130,7 @@ class Opened:
         self._pool = pool
         self._timeout = timeout
         self._waiter = Waiter()
+        pool.closed_error = AsyncClosedError
 
     @waits
     async def __aenter__(self) -> Self:
@@ -167,11 +168,8 @@ class Opened:
         when_interrupted: WhenInterrupted = "retry",
         distinct: bool = False,
     ) -> Terms:
-        try:
-            limit = self._timeout if timeout is None else timeout
-            return opening.new_terms(self._pool, limit, when_interrupted, distinct)
-        except ClosedError as error:
-            raise AsyncClosedError(*error.args) from None
+        limit = self._timeout if timeout is None else timeout
+        return opening.new_terms(self._pool, limit, when_interrupted, distinct)
 
 
 class RequestSocket(Opened):
@@ -190,21 +188,25 @@ class RequestSocket(Opened):
         The timeout counts the time spent in here, not the consumer's between two rows.
         ``distinct`` leaves out rows of a socket that was seen before in the same dump; it remembers
         an identity for each row.
-        Raises, while iterating: NetlinkTimeout; KernelError (NotSupported where the kernel lacks
-        it); OverrunError and DumpInterrupted where another attempt is not allowed, since rows were
+        Raises LocalProtocolError for what is no request to this protocol, and for an order; while
+        iterating: NetlinkTimeout; KernelError (NotSupported where the kernel lacks it);
+        OverrunError and DumpInterrupted where another attempt is not allowed, since rows were
         handed out; TruncatedError and DecodeError; ClosedError.
         """
         terms = self._terms(timeout, when_interrupted, distinct)
-        terms.deadline.pause()
-        operation = steps.ask(self._pool, opening.listed(requests), terms)
-        return Dump(offload(operation, terms), terms, self._waiter)
+        return self._rows(opening.questions(self._pool, requests), terms)
 
     @waits
     async def request(
         self, request: Request[Row], *, timeout: opening.Timeout | None = None
     ) -> Row:
-        """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
-        async with self.dump(request, timeout=timeout) as dump:
+        """Ask for one row, or give an order, which has none.
+
+        Raises as ``dump`` does; KernelError (ENOENT) where there is none; LocalProtocolError for a
+        table.
+        """
+        terms = self._terms(timeout)
+        async with self._rows(opening.single(self._pool, request), terms) as dump:
             rows = [row async for row in dump]
         return opening.only_row(rows, request)
 
@@ -223,7 +225,7 @@ class RequestSocket(Opened):
         Raises as ``dump`` does.
         """
         terms = self._terms(timeout, when_interrupted)
-        operation = steps.fold(self._pool, opening.listed(requests), terms, new_fold)
+        operation = steps.fold(self._pool, opening.questions(self._pool, requests), terms, new_fold)
         return await result(offload(operation, terms), self._waiter)
 
     @waits
@@ -233,3 +235,7 @@ class RequestSocket(Opened):
         terms.doing = f"/proc/net/{', '.join(names)}"
         reading = steps.call(partial(self._pool.namespace.read, names))
         return await result(offload(reading, terms), self._waiter)
+
+    def _rows(self, listed: Sequence[Request[Row]], terms: Terms) -> Dump[Row]:
+        terms.deadline.pause()
+        return Dump(offload(steps.ask(self._pool, listed, terms), terms), terms, self._waiter)

@@ -46,7 +46,7 @@ def open_route(
 
 @waits
 async def delete_link(
-    name: str,
+    name: str | int,
     detach: bool = False,
     force: bool = False,
     *,
@@ -55,6 +55,7 @@ async def delete_link(
 ) -> None:
     """Delete a network link, unless a port of an Open vSwitch datapath would go with it.
 
+    ``name`` is its name, an alternative one, or its index.
     It looks at the link, at the other end of a pair, here or in another namespace, and at what
     stands on either, and refuses with LinkInUseError, which names datapath, port and the command
     that takes the port out.

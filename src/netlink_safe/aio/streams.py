@@ -30,6 +30,7 @@ class Stream(Generic[Item]):
 
     def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing
+        hearing.closed_error = AsyncClosedError
         self._waiter = Waiter()
         self._steps = hearing.follow()
         self._items: Iterator[Item] = iter(())
@@ -38,7 +39,7 @@ class Stream(Generic[Item]):
 
     @waits
     async def __aenter__(self) -> Self:
-        """Subscribe, and look at sysfs, so that what is wrong comes out now."""
+        """Open the socket, and make ready what listening takes; what is wrong comes out now."""
         try:
             await result(self._hearing.open(), self._waiter)
         except BaseException:  # cancelled, too: no descriptor may outlive it

@@ -29,7 +29,8 @@ class AsyncBusyError(BusyError, anyio.BusyResourceError):
     """BusyError, as anyio's programs know it too."""
 
     def __init__(self) -> None:
-        super().__init__("iterated by another task; give each task a dump of its own")
+        text = "another task is taking items from this already; one at a time may"
+        Exception.__init__(self, text)  # not anyio's own, which makes a sentence of a word
 
 
 class Waiter:

@@ -9,7 +9,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self
 
-from netlink_safe.blocking.waiting import Waiter, result
+from netlink_safe.blocking.waiting import BUSY, Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
 from netlink_safe.protocol.request import Request, Row
 from netlink_safe.transport import opening, steps, workers
@@ -76,7 +76,7 @@ class _Batches(Generic[Row]):
     def next_row(self) -> Row:
         """The first row of the next batch.  Raises StopIteration at the end."""
         if not self._advancing.acquire(blocking=False):
-            raise BusyError("iterated by another thread; give each thread a dump of its own")
+            raise BusyError(BUSY)
         self._terms.deadline.resume()
         try:
             for row in self.rows:  # of a batch that another thread has just fetched
@@ -196,20 +196,23 @@ class RequestSocket(Opened):
         The timeout counts the time spent in here, not the consumer's between two rows.
         ``distinct`` leaves out rows of a socket that was seen before in the same dump; it remembers
         an identity for each row.
-        Raises, while iterating: NetlinkTimeout; KernelError (NotSupported where the kernel lacks
-        it); OverrunError and DumpInterrupted where another attempt is not allowed, since rows were
+        Raises LocalProtocolError for what is no request to this protocol, and for an order; while
+        iterating: NetlinkTimeout; KernelError (NotSupported where the kernel lacks it);
+        OverrunError and DumpInterrupted where another attempt is not allowed, since rows were
         handed out; TruncatedError and DecodeError; ClosedError.
         """
         terms = self._terms(timeout, when_interrupted, distinct)
-        terms.deadline.pause()
-        listed = opening.listed(requests)
-        operation = self._carried(steps.ask(self._pool, listed, terms), listed, terms)
-        return Dump(operation, terms, self._waiter)
+        return self._rows(opening.questions(self._pool, requests), terms)
 
     @waits
     def request(self, request: Request[Row], *, timeout: opening.Timeout | None = None) -> Row:
-        """Ask for one row.  Raises as ``dump`` does; KernelError (ENOENT) where there is none."""
-        with self.dump(request, timeout=timeout) as dump:
+        """Ask for one row, or give an order, which has none.
+
+        Raises as ``dump`` does; KernelError (ENOENT) where there is none; LocalProtocolError for a
+        table.
+        """
+        terms = self._terms(timeout)
+        with self._rows(opening.single(self._pool, request), terms) as dump:
             rows = list(dump)
         return opening.only_row(rows, request)
 
@@ -227,7 +230,7 @@ class RequestSocket(Opened):
         A fold starts again from zero with each attempt.  Raises as ``dump`` does.
         """
         terms = self._terms(timeout, when_interrupted)
-        listed = opening.listed(requests)
+        listed = opening.questions(self._pool, requests)
         return self._result(steps.fold(self._pool, listed, terms, new_fold), listed, terms)
 
     @waits
@@ -237,3 +240,8 @@ class RequestSocket(Opened):
         terms.doing = f"/proc/net/{', '.join(names)}"
         reading = steps.call(partial(self._pool.namespace.read, names))
         return result(workers.offload(reading, terms), self._waiter)
+
+    def _rows(self, listed: Sequence[Request[Row]], terms: Terms) -> Dump[Row]:
+        terms.deadline.pause()
+        operation = self._carried(steps.ask(self._pool, listed, terms), listed, terms)
+        return Dump(operation, terms, self._waiter)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netlink_safe.blocking.requests import RequestSocket
-from netlink_safe.blocking.waiting import Waiter, result
+from netlink_safe.blocking.waiting import result_alone
 from netlink_safe.families import ctrl
 from netlink_safe.families.link_guard import deletion
 from netlink_safe.transport import opening
@@ -46,7 +46,7 @@ def open_route(
 
 @waits
 def delete_link(
-    name: str,
+    name: str | int,
     detach: bool = False,
     force: bool = False,
     *,
@@ -55,6 +55,7 @@ def delete_link(
 ) -> None:
     """Delete a network link, unless a port of an Open vSwitch datapath would go with it.
 
+    ``name`` is its name, an alternative one, or its index.
     It looks at the link, at the other end of a pair, here or in another namespace, and at what
     stands on either, and refuses with LinkInUseError, which names datapath, port and the command
     that takes the port out.
@@ -75,4 +76,4 @@ def delete_link(
     """
     terms = opening.own_terms(timeout, f"the deletion of the link {name}")
     plan = deletion(name, detach, force)
-    result(offload(carried_out(plan, Hands(netns, ctrl), terms), terms), Waiter())
+    result_alone(offload(carried_out(plan, Hands(netns, ctrl), terms), terms))

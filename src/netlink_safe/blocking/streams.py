@@ -9,7 +9,7 @@ import threading
 from inspect import GEN_CLOSED, getgeneratorstate
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from netlink_safe.blocking.waiting import Waiter, result
+from netlink_safe.blocking.waiting import BUSY, Waiter, result
 from netlink_safe.errors import BusyError, ClosedError
 from netlink_safe.transport.locks import check_blocking_wait, held, waits
 from netlink_safe.transport.terms import Wait
@@ -81,7 +81,7 @@ class Stream(Generic[Item]):
 
     def _next(self, timeout: float | None) -> Item:
         if not self._advancing.acquire(blocking=False):
-            raise BusyError("iterated by another thread; one at a time takes items")
+            raise BusyError(BUSY)
         try:
             for item in self._items:  # of a batch that another thread has just fetched
                 return item

@@ -73,7 +73,8 @@ def open_user(
     ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
     ``netns`` is a name, a path, a pid or an object with ``fileno()``.
     Raises LocalProtocolError for nonsense, OSError (EADDRINUSE for a port ID that is taken),
-    NotSupported for a protocol that is none, FileNotFoundError and PermissionError for a namespace.
+    PermissionError for groups without CAP_NET_ADMIN, NotSupported for a protocol that is none,
+    FileNotFoundError and PermissionError for a namespace.
     """
     size = checked_size(receive_buffer, default_request_buffer())
     return User(UserEnd(protocol, port_id, groups, timeout, size, netns))

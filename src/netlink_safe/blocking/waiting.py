@@ -9,7 +9,7 @@ import math
 import os
 import select
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import ClosedError
 from netlink_safe.transport.locks import check_blocking_wait
@@ -17,6 +17,8 @@ from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from netlink_safe.transport.terms import Result, Steps
+
+BUSY: Final = "another thread is taking items from this already; one at a time may"
 
 
 class Poll:
@@ -107,3 +109,12 @@ def carried(steps: Steps[Any, Result], waiter: Waiter | Poll) -> Result:
         return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
     finally:
         steps.close()
+
+
+def result_alone(steps: Steps[Any, Result]) -> Result:
+    """What an operation that belongs to no opened object returns; its waiter ends with it."""
+    waiter = Waiter()
+    try:
+        return result(steps, waiter)
+    finally:
+        waiter.wake()

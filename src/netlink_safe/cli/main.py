@@ -9,6 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from netlink_safe.cli.tables import printable
+
 if TYPE_CHECKING:
     import click
 
@@ -25,6 +27,8 @@ PIPE_CLOSED: Final = 141
 
 def main() -> NoReturn:
     """Run the command and exit with its status."""
+    if sys.stdout is None:  # so does Python where its descriptor is closed
+        sys.exit(_fail("standard output is closed"))
     try:
         status = _run()
         sys.stdout.flush()
@@ -97,5 +101,6 @@ def _group() -> click.Group:
 
 
 def _fail(message: str, status: int = FAILED) -> int:
-    print(f"netlink-safe: {message}", file=sys.stderr)  # noqa: T201  # this is what it prints
+    if sys.stderr is not None:  # or print() would take standard output
+        print(f"netlink-safe: {printable(message)}", file=sys.stderr)  # noqa: T201  # its only line
     return status

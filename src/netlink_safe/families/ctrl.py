@@ -15,7 +15,7 @@ from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import reader
 from netlink_safe.protocol.request import Request
 from netlink_safe.wire.attributes import build_text, build_u32
-from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.constants import NETLINK_GENERIC, NLM_F_DUMP
 from netlink_safe.wire.generic import attributes_at, build_generic
 from netlink_safe.wire.header import HEADER
 from netlink_safe.wire.policy import AttributePolicy, parse_attribute_policy, parse_policies
@@ -233,6 +233,7 @@ def _request(
 ) -> Request[Row]:
     return Request(
         name=name,
+        protocol=NETLINK_GENERIC,
         type=GENL_ID_CTRL,
         flags=flags,
         payload=build_generic(command, VERSION, b"", attributes),

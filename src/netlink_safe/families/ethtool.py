@@ -2,8 +2,9 @@
 
 From ``include/uapi/linux/ethtool_netlink.h``.  Each builder makes a request for one device, by name
 or index, or, without one, for a dump of all that have an answer; the kernel leaves others out.
+In a dump it would not look at which device is asked about, so only the second kind can be dumped.
 
-May call ``protocol``, ``wire`` and ``errors``.
+May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.families.device_name import LONGEST_ALTERNATIVE, size_of
 from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
 from netlink_safe.wire.attributes import build_nested, build_text, build_u32
 
@@ -38,7 +40,6 @@ _HEADER_NAMES: Final[Names] = {
     HEADER_NAME: ("ETHTOOL_A_HEADER_DEV_NAME", None),
     HEADER_FLAGS: ("ETHTOOL_A_HEADER_FLAGS", None),
 }
-_LONGEST_NAME: Final = 127
 
 
 @attrs.frozen(slots=True)
@@ -154,6 +155,7 @@ def _request(
         rows=RowsOf(
             key=_index_of, commands=frozenset(() if notification is None else {notification})
         ),
+        of_one=device is not None,
     )
 
 
@@ -165,7 +167,7 @@ def _index_of(row: object) -> int:
 def _named(device: str | int | None) -> bytes:
     if device is None:
         return b""
-    if isinstance(device, str) and 0 < len(device) <= _LONGEST_NAME and "\0" not in device:
+    if isinstance(device, str) and 0 < size_of(device) <= LONGEST_ALTERNATIVE:
         return build_text(HEADER_NAME, device)
     if isinstance(device, int) and not isinstance(device, bool) and 0 < device < 1 << 31:
         return build_u32(HEADER_INDEX, device)

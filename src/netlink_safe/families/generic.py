@@ -5,23 +5,24 @@ May call ``protocol``, ``wire`` and ``errors``.
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from netlink_safe.errors import LocalProtocolError
+from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.families import ctrl
 from netlink_safe.families.ctrl import checked_command, checked_name
-from netlink_safe.protocol.codec import decoded, encoded, names_of
-from netlink_safe.protocol.generic import GenericReply, GenericRequest, RowsOf
+from netlink_safe.protocol.codec import checked_codec, decoded, encoded, names_of
+from netlink_safe.protocol.generic import GenericReply, GenericRequest, RowsOf, checked_table
 from netlink_safe.protocol.notifications import FollowedFamily, NotificationReader
 from netlink_safe.wire.generic import GENERIC, attributes_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable
 
     from netlink_safe.protocol.codec import MessageCodec, NamedAttributes
     from netlink_safe.wire.generic import GenericMessage
@@ -48,6 +49,8 @@ def generic_request(
     """
     if not isinstance(attributes, bytes | Mapping):
         raise LocalProtocolError(f"attributes={attributes!r} are neither bytes nor values by type")
+    if not isinstance(header, bytes):
+        raise LocalProtocolError(f"header={header!r} is no bytes")
     return GenericRequest(
         name=_name(family, command),
         family=checked_name(family),
@@ -109,28 +112,33 @@ def following(
     codec: MessageCodec | None = None,
 ) -> FollowedFamily:
     """Say which notifications are wanted; see ``subscribe``.  Raises LocalProtocolError."""
+    gone = _checked_removals(removals)
     if snapshot is not None:
-        family = snapshot.family if family is None else family
-        if snapshot.family != family:
+        if codec is not None:
             raise LocalProtocolError(
-                f"the snapshot is of {snapshot.family}, and so tells nothing of {family}"
+                "codec= is for notifications alone; a snapshot= reads its rows by itself: make it "
+                "by coded_request() for a codec to read them"
             )
-        if key is not None:
-            rows = RowsOf(key, frozenset(map(checked_command, removals)))
-            snapshot = attrs.evolve(snapshot, rows=rows)
-        if snapshot.rows is None:
+        table = checked_table(snapshot)
+        family = table.family if family is None else family
+        if table.family != family:
             raise LocalProtocolError(
-                f"nothing tells the rows of {snapshot.name} apart: say key=, and which commands "
-                "are removals="
+                f"the snapshot is of {table.family}, and so tells nothing of {family}"
             )
-    elif key is not None or removals:
+        snapshot = _with_rows(table, key, gone)
+    elif key is not None or gone:
         raise LocalProtocolError("key= and removals= are about the rows of a snapshot=")
     if family is None:
         raise LocalProtocolError("say which family, or give a snapshot= of one")
+    if codec is not None:
+        checked_codec(codec)
     name = checked_name(family)
 
     def read_plain(message: GenericMessage) -> Any:
-        return GenericReply.read(message, None) if codec is None else decoded(codec, message)
+        if codec is not None:
+            with contextlib.suppress(DecodeError):  # a family tells more than one codec may know
+                return decoded(codec, message)
+        return GenericReply.read(message, None)
 
     return FollowedFamily(
         family=name,
@@ -147,10 +155,38 @@ def following(
     )
 
 
+def _with_rows(
+    snapshot: GenericRequest[Any], key: Callable[[Any], Hashable] | None, removals: frozenset[int]
+) -> GenericRequest[Any]:
+    """The snapshot, its rows told apart.  Raises LocalProtocolError where nothing does that."""
+    if key is not None:
+        if not callable(key):
+            raise LocalProtocolError(f"key={key!r} is no function of a row")
+        return attrs.evolve(snapshot, rows=RowsOf(key, removals))
+    if removals:
+        raise LocalProtocolError("removals= are said together with key=")
+    if snapshot.rows is None:
+        raise LocalProtocolError(
+            f"nothing tells the rows of {snapshot.name} apart: say key=, and which commands "
+            "are removals="
+        )
+    return snapshot
+
+
+def _checked_removals(removals: Iterable[int]) -> frozenset[int]:
+    if not isinstance(removals, Iterable):
+        raise LocalProtocolError(f"removals={removals!r} are no commands; give a list of numbers")
+    return frozenset(map(checked_command, removals))
+
+
 def _checked_groups(groups: Iterable[str] | None) -> tuple[str, ...] | None:
     if groups is None:
         return None
+    if not isinstance(groups, Iterable):
+        raise LocalProtocolError(f"groups={groups!r} are no names of multicast groups")
     names = (groups,) if isinstance(groups, str) else tuple(groups)
+    if not names:
+        raise LocalProtocolError("groups= is empty, which hears nothing; leave it out for all")
     for name in names:
         if not isinstance(name, str):
             raise LocalProtocolError(f"group={name!r} is no name of a multicast group")

@@ -3,7 +3,7 @@
 From ``include/uapi/linux/if_link.h`` and ``rtnetlink.h``; ``net/core/rtnetlink.c`` answers, under
 rtnl_lock, which it may wait for inside a send or a receive.
 
-May call ``protocol``, ``wire`` and ``errors``.
+May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.families.device_name import LONGEST, LONGEST_ALTERNATIVE, size_of
 from netlink_safe.protocol.request import Request
-from netlink_safe.wire.attributes import Attributes, build_text, build_u32
-from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.attributes import Attributes, build_attribute, build_text, build_u32
+from netlink_safe.wire.constants import NETLINK_ROUTE, NLM_F_DUMP
 from netlink_safe.wire.header import HEADER, row_offsets
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 
 ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO = 1, 3, 4, 5, 10, 16, 18
-EXT_MASK, LINK_NETNSID, TARGET_NETNSID = 29, 37, 46
+EXT_MASK, LINK_NETNSID, TARGET_NETNSID, ALT_IFNAME = 29, 37, 46, 53
 INFO_KIND, INFO_SLAVE_KIND = 1, 4
 NETNSA_NSID, NETNSA_FD = 1, 3
 RTEXT_FILTER_SKIP_STATS: Final = 8
@@ -38,13 +39,13 @@ NAMES: Final[Names] = {
     MTU: ("IFLA_MTU", None),
     EXT_MASK: ("IFLA_EXT_MASK", None),
     TARGET_NETNSID: ("IFLA_TARGET_NETNSID", None),
+    ALT_IFNAME: ("IFLA_ALT_IFNAME", None),
 }
 
 _LINK: Final = struct.Struct("=BxHiII")
 _GENERIC: Final = struct.Struct("=Bxxx")
 _S32: Final = struct.Struct("=i")
 _SIZE: Final = HEADER.size + _LINK.size
-_LONGEST_NAME: Final = 15
 _SKIP_STATISTICS: Final = build_u32(EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 #: Of these, deleting one end deletes the other.
@@ -89,11 +90,13 @@ class Link:
 def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
     """Ask for a link by name or index; KernelError (ENODEV) where there is none.
 
+    A name may be an alternative one (Linux 5.5 and newer).
     ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
     """
     index, named = _selected(link)
     return Request(
         name=f"the link {link}",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETLINK,
         flags=0,
         payload=_LINK.pack(0, 0, index, 0, 0) + named + _SKIP_STATISTICS + _through(netnsid),
@@ -110,6 +113,7 @@ def links() -> Request[Link]:
     """Ask for all links of the network namespace, by dump."""
     return Request(
         name="links",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETLINK,
         flags=NLM_F_DUMP,
         payload=_LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS,
@@ -128,6 +132,8 @@ def set_link(
 ) -> Request[None]:
     """Order a link up or down, or another MTU, in bytes.  Takes CAP_NET_ADMIN."""
     index, named = _selected(link)
+    if not isinstance(is_up, bool | None):
+        raise LocalProtocolError(f"is_up={is_up!r} is neither True nor False nor None")
     flags, change = (0, 0) if is_up is None else (IFF_UP * is_up, IFF_UP)
     attributes = named + (b"" if mtu is None else build_u32(MTU, _checked_mtu(mtu)))
     payload = _LINK.pack(0, 0, index, flags, change) + attributes
@@ -136,13 +142,14 @@ def set_link(
 
 def delete_link_unguarded(index: int) -> Request[None]:
     """Order a link deleted, whatever hangs on it; ``delete_link`` is what looks first."""
-    return _order(f"the deletion of link {index}", RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0))
+    return _order(f"the deletion of the link {index}", RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0))
 
 
 def namespace_number(descriptor: int) -> Request[int]:
     """Ask which number a network namespace has here, -1 for none, by an open descriptor of it."""
     return Request(
         name="the number of a network namespace",
+        protocol=NETLINK_ROUTE,
         type=RTM_GETNSID,
         flags=0,
         payload=_GENERIC.pack(0) + build_u32(NETNSA_FD, descriptor),
@@ -156,6 +163,7 @@ def namespace_number(descriptor: int) -> Request[int]:
 def _order(name: str, kind: int, payload: bytes) -> Request[None]:
     return Request(
         name=name,
+        protocol=NETLINK_ROUTE,
         type=kind,
         flags=0,
         payload=payload,
@@ -175,15 +183,23 @@ def _index_of(row: Link) -> int:
 
 
 def _selected(link: str | int) -> tuple[int, bytes]:
-    if isinstance(link, str) and 0 < len(link) <= _LONGEST_NAME and "\0" not in link:
-        return 0, build_text(IFNAME, link)
+    if isinstance(link, str) and 0 < size_of(link) <= LONGEST_ALTERNATIVE:
+        return 0, build_text(IFNAME if size_of(link) <= LONGEST else ALT_IFNAME, link)
     if isinstance(link, int) and not isinstance(link, bool) and 0 < link < 1 << 31:
         return link, b""
-    raise LocalProtocolError(f"link={link!r} is neither a name of 1 to 15 letters nor an index")
+    raise LocalProtocolError(
+        f"link={link!r} is neither a name of 1 to {LONGEST_ALTERNATIVE} bytes nor an index"
+    )
 
 
 def _through(netnsid: int | None) -> bytes:
-    return b"" if netnsid is None else build_u32(TARGET_NETNSID, netnsid)
+    if netnsid is None:
+        return b""
+    if isinstance(netnsid, bool) or not isinstance(netnsid, int) or not -1 <= netnsid < 1 << 31:
+        raise LocalProtocolError(
+            f"netnsid={netnsid!r} is no number of a network namespace; a link's .peer_netnsid is"
+        )
+    return build_attribute(TARGET_NETNSID, _S32.pack(netnsid))
 
 
 def _checked_mtu(mtu: int) -> int:

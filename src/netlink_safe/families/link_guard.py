@@ -39,6 +39,7 @@ from netlink_safe.protocol.plans import (
 if TYPE_CHECKING:
     from netlink_safe.families.link import Link
     from netlink_safe.protocol.plans import Plan
+    from netlink_safe.protocol.request import Request
 
 OPENVSWITCH: Final = "openvswitch"
 #: The namespace may be looked into only by who has rights there, or it cannot be asked through.
@@ -87,9 +88,18 @@ def deletion(wanted: str | int, detach: bool = False, force: bool = False) -> Pl
             raise ports[0].error(link, owner)
     if ports and detach:
         yield from _detach_all(link, ports, force)
-    yield Ask(HERE, links.delete_link_unguarded(link.index))
+    yield _asked(link, "the deletion of the link", links.delete_link_unguarded(link.index))
     yield Done(f"{link.name} was deleted")
-    yield from _until_gone(Ask(HERE, links.link(link.index)))
+    yield from _until_gone(_asked(link, "the link", links.link(link.index)))
+
+
+def _asked(link: Link, what: str, request: Request[Any]) -> Ask:
+    """A wish about a link, called by its name in every error: its user may not know its index."""
+    return Ask(HERE, attrs.evolve(request, name=f"{what} {link.name}"))
+
+
+def _set(link: Link, is_up: bool) -> Ask:
+    return _asked(link, "a change of the link", links.set_link(link.index, is_up=is_up))
 
 
 def _ports(link: Link, force: bool) -> Plan[list[_Port]]:
@@ -202,9 +212,9 @@ def _detach_all(link: Link, ports: list[_Port], force: bool) -> Plan[None]:
         owner = yield from _owner(port)
         if port.place is None or port.vport is None or (owner is not None and not force):
             raise port.error(link, owner)
-    yield Ask(HERE, links.set_link(link.index, is_up=False))
+    yield _set(link, False)
     yield Done(f"{link.name} was set down")
-    (now,) = yield Ask(HERE, links.link(link.index))
+    (now,) = yield _asked(link, "the link", links.link(link.index))
     if now.is_up:
         raise _unsafe(link, "it was set down and came up again: somebody else is at it")
     try:
@@ -228,7 +238,7 @@ def _detach(port: _Port) -> Plan[None]:
 
 def _set_up_again(link: Link) -> Plan[None]:
     try:
-        yield Ask(HERE, links.set_link(link.index, is_up=True))
+        yield _set(link, True)
         yield Done(f"{link.name} was set up again")
     except (NetlinkError, OSError) as error:
         yield Done(f"setting {link.name} up again failed ({error})")

@@ -3,7 +3,7 @@
 From ``include/uapi/linux/openvswitch.h``; ``net/openvswitch/datapath.c`` answers.  What is made and
 deleted here is made behind the back of ovs-vswitchd, which may put it right again.
 
-May call ``protocol``, ``wire`` and ``errors``.
+May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
+from netlink_safe.families.device_name import LONGEST, size_of
 from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
 from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
 from netlink_safe.wire.enums import newer_member
@@ -47,7 +48,6 @@ _VPORT_NAMES: Final[Names] = {
     OPTIONS: ("OVS_VPORT_ATTR_OPTIONS", None),
     UPCALL_PID: ("OVS_VPORT_ATTR_UPCALL_PID", None),
 }
-_LONGEST_NAME: Final = 15
 _HEADER: Final = struct.Struct("=i")
 _DP_COUNTS: Final = struct.Struct("=4Q")
 _VPORT_COUNTS: Final = struct.Struct("=8Q")
@@ -129,32 +129,32 @@ class Vport:
 
 def datapaths() -> AnsweredRequest[Datapath]:
     """Ask for all datapaths of the network namespace, by dump."""
-    return _datapath_request("datapaths", GET, b"", 0, True)
+    return _datapath_request("datapaths", GET, b"", 0, of_one=False)
 
 
 def datapath(datapath: str | int) -> AnsweredRequest[Datapath]:
     """Ask for one, by name or index.  KernelError (ENODEV) where there is none."""
     if isinstance(datapath, int):
-        return _datapath_request(f"datapath {datapath}", GET, b"", _index(datapath), True)
-    return _datapath_request(f"datapath {datapath}", GET, _name(DP_NAME, datapath), 0, True)
+        return _datapath_request(f"datapath {datapath}", GET, b"", _index(datapath))
+    return _datapath_request(f"datapath {datapath}", GET, _name(DP_NAME, datapath), 0)
 
 
 def new_datapath(name: str) -> AnsweredRequest[Datapath]:
     """Make a datapath whose packets nobody serves.  KernelError (EEXIST) for one that is there."""
     attributes = _name(DP_NAME, name) + build_u32(DP_UPCALL_PID, 0)
-    return _datapath_request(f"a new datapath {name}", NEW, attributes, 0, False)
+    return _datapath_request(f"a new datapath {name}", NEW, attributes, 0)
 
 
 def delete_datapath(name: str) -> AnsweredRequest[Datapath]:
     """Delete a datapath with all its ports, by which no link is deleted."""
     wanted = _name(DP_NAME, name)
-    return _datapath_request(f"the deletion of datapath {name}", DEL, wanted, 0, False)
+    return _datapath_request(f"the deletion of datapath {name}", DEL, wanted, 0)
 
 
 def vports(datapath: Datapath | int) -> AnsweredRequest[Vport]:
     """Ask for all ports of a datapath, by dump."""
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
-    return _vport_request(f"ports of datapath {index}", GET, b"", index, True)
+    return _vport_request(f"ports of datapath {index}", GET, b"", index, of_one=False)
 
 
 def vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
@@ -163,7 +163,7 @@ def vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     KernelError (ENODEV) where it is none.
     """
     index = datapath.index if isinstance(datapath, Datapath) else datapath
-    return _vport_request(f"the port {name}", GET, _name(NAME, name), index, True)
+    return _vport_request(f"the port {name}", GET, _name(NAME, name), index)
 
 
 def new_vport(
@@ -181,27 +181,27 @@ def new_vport(
         + build_attribute(UPCALL_PID, struct.pack(f"={len(upcall_ports)}I", *upcall_ports))
         + (b"" if number is None else build_u32(PORT_NO, number))
     )
-    return _vport_request(f"a new port {name}", NEW, attributes, index, False)
+    return _vport_request(f"a new port {name}", NEW, attributes, index)
 
 
 def delete_vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     """Take a port out of its datapath; the device stays."""
     index = datapath.index if isinstance(datapath, Datapath) else datapath
     wanted = _name(NAME, name)
-    return _vport_request(f"the deletion of port {name}", DEL, wanted, index, False)
+    return _vport_request(f"the deletion of port {name}", DEL, wanted, index)
 
 
 def _datapath_request(
-    what: str, command: int, attributes: bytes, index: int, is_question: bool
+    what: str, command: int, attributes: bytes, index: int, of_one: bool = True
 ) -> AnsweredRequest[Datapath]:
     rows = RowsOf(key=_index_of, removals=frozenset({DEL}))
     return _request(
-        what, DATAPATHS, command, attributes, index, is_question, _read_datapath, _DP_NAMES, rows
+        what, DATAPATHS, command, attributes, index, of_one, _read_datapath, _DP_NAMES, rows
     )
 
 
 def _vport_request(
-    what: str, command: int, attributes: bytes, index: int, is_question: bool
+    what: str, command: int, attributes: bytes, index: int, of_one: bool = True
 ) -> AnsweredRequest[Vport]:
     rows: RowsOf[Vport] = RowsOf(
         key=_place_of,
@@ -209,7 +209,7 @@ def _vport_request(
         concerns=(lambda row: row.datapath == index) if index else None,
     )
     return _request(
-        what, VPORTS, command, attributes, index, is_question, _read_vport, _VPORT_NAMES, rows
+        what, VPORTS, command, attributes, index, of_one, _read_vport, _VPORT_NAMES, rows
     )
 
 
@@ -219,7 +219,7 @@ def _request(
     command: int,
     attributes: bytes,
     index: int,
-    is_question: bool,
+    of_one: bool,
     read: Callable[[GenericMessage, Policy | None], Row],
     names: Names,
     rows: RowsOf[Row],
@@ -231,10 +231,11 @@ def _request(
         attributes=attributes,
         header=_HEADER.pack(index),
         read=read,
-        idempotent=is_question,
-        echo=not is_question,
+        idempotent=command == GET,
+        echo=command != GET,
         names=names,
         rows=rows,
+        of_one=of_one,
     )
 
 
@@ -294,8 +295,8 @@ def _unpacked(form: struct.Struct, payload: bytes) -> tuple[int, ...]:
 
 
 def _name(type_: int, name: str) -> bytes:
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or "\0" in name:
-        raise LocalProtocolError(f"name={name!r} is no name of a device: 1 to 15 letters")
+    if not 0 < size_of(name) <= LONGEST:
+        raise LocalProtocolError(f"name={name!r} is no name of a device: 1 to {LONGEST} bytes")
     return build_text(type_, name)
 
 

@@ -28,7 +28,7 @@ from netlink_safe.families.inet_diag import (
 )
 from netlink_safe.families.inet_socket import ROW_MINIMUM, BoundInactiveTcpSocket, TcpSocket
 from netlink_safe.protocol.request import Request, RowReader
-from netlink_safe.wire.constants import NLM_F_DUMP
+from netlink_safe.wire.constants import NETLINK_SOCK_DIAG, NLM_F_DUMP
 from netlink_safe.wire.header import HEADER, Strides, row_offsets
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def tcp_socket(
     ports = _checked_ports(source[1], peer[1])
     return Request(
         name=f"the TCP socket {source[0]} port {source[1]} to {peer[0]} port {peer[1]}",
+        protocol=NETLINK_SOCK_DIAG,
         type=SOCK_DIAG_BY_FAMILY,
         flags=0,
         payload=b"".join(
@@ -163,6 +164,7 @@ def _dump(
     which = "" if states == table.states else f" in {', '.join(map(str, sorted(states)))}"
     return Request(
         name=f"the dump of {family} {table.name}{which}",
+        protocol=NETLINK_SOCK_DIAG,
         type=SOCK_DIAG_BY_FAMILY,
         flags=NLM_F_DUMP,
         payload=_REQUEST.pack(family, IPPROTO_TCP, extensions, _mask(states))

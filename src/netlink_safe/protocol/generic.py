@@ -15,7 +15,7 @@ import attrs
 
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.protocol.request import Request, Row
-from netlink_safe.wire.constants import NLM_F_DUMP, NLM_F_ECHO
+from netlink_safe.wire.constants import NETLINK_GENERIC, NLM_F_DUMP, NLM_F_ECHO
 from netlink_safe.wire.generic import attributes_at, build_generic, parse_generic
 from netlink_safe.wire.header import HEADER, row_offsets
 from netlink_safe.wire.values import decode_values, encode_values
@@ -127,6 +127,8 @@ class GenericRequest(Generic[Row]):
     ``idempotent`` questions may be asked again on a fresh socket; a dump always is one.
     ``echo`` asks, of an order, for what listeners are told of it (NLM_F_ECHO).
     ``rows`` say how notifications change what a dump gave.
+    ``of_one`` says that it asks about one thing, or orders one: the kernel would not look at which
+    in a dump.
     """
 
     name: str
@@ -141,6 +143,7 @@ class GenericRequest(Generic[Row]):
     wants_policy: bool = False
     names: Names | None = attrs.field(default=None, repr=False, eq=False)
     rows: RowsOf[Row] | None = attrs.field(default=None, repr=False, eq=False)
+    of_one: bool = False
 
     def bound(self, family: Resolved, policy: Policy | None, is_dump: bool) -> Request[Row]:
         """The request to a family whose number is known.
@@ -161,6 +164,7 @@ class GenericRequest(Generic[Row]):
         rows = self.rows
         return Request(
             name=self.name,
+            protocol=NETLINK_GENERIC,
             type=family.id,
             flags=NLM_F_DUMP if is_dump else NLM_F_ECHO * self.echo,
             payload=build_generic(self.command, version, header, attributes),
@@ -179,6 +183,23 @@ class GenericRequest(Generic[Row]):
 @attrs.frozen(slots=True, kw_only=True)
 class AnsweredRequest(GenericRequest[Row]):
     """One that is always answered: a question, or an order that asks for its echo."""
+
+
+def checked_request(request: GenericRequest[Row]) -> GenericRequest[Row]:
+    """The request.  Raises LocalProtocolError for what is none."""
+    if not isinstance(request, GenericRequest):
+        raise LocalProtocolError(
+            f"{request!r} is no request to a generic family; generic_request(), coded_request(), "
+            "families.ethtool and families.ovs make some"
+        )
+    return request
+
+
+def checked_table(request: GenericRequest[Row]) -> GenericRequest[Row]:
+    """The request, for a dump.  Raises LocalProtocolError for what is none, or of one thing."""
+    if checked_request(request).of_one:
+        raise LocalProtocolError(f"{request.name} is about one thing; give it to request()")
+    return request
 
 
 def reader(parse: Callable[[GenericMessage], Row], header_size: int) -> RowReader[Row]:

@@ -23,7 +23,9 @@ _WORDS = range(1 << 32)
 class UserMessage:
     """One datagram of another process, as it was given.
 
-    ``port_id`` is the sender's, ``credentials`` are its pid, uid and gid by the kernel's word;
+    ``port_id`` is the sender's, ``credentials`` are its pid, uid and gid, by the kernel's word for
+    an unprivileged sender; one with CAP_SYS_ADMIN, CAP_SETUID or CAP_SETGID may state another pid,
+    uid or gid (SCM_CREDENTIALS; ``net/core/scm.c``: scm_check_creds).
     ``group`` is the multicast group that it was sent to, 0 for a message to this socket alone.
     """
 
@@ -52,7 +54,7 @@ def message(type: int, payload: bytes = b"", *, flags: int = 0, sequence: int = 
     """A datagram of one message with a netlink header, for peers that expect one.
 
     ``type`` below 16 is netlink's own (``include/uapi/linux/netlink.h``: NLMSG_MIN_TYPE).
-    Raises LocalProtocolError for a number that does not fit its field.
+    Raises LocalProtocolError for a number that does not fit its field, and for what is no bytes.
     """
     for name, value, fits in (
         ("type", type, _TYPES),
@@ -61,6 +63,14 @@ def message(type: int, payload: bytes = b"", *, flags: int = 0, sequence: int = 
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value not in fits:
             raise LocalProtocolError(f"{name}={value!r} is no number from 0 to {fits[-1]}")
+    return build_message(type, flags, sequence, 0, checked_bytes(payload))
+
+
+def checked_bytes(payload: bytes | bytearray | memoryview) -> bytes:
+    """The payload as bytes.  Raises LocalProtocolError for what is none, or cannot be read."""
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise LocalProtocolError(f"payload={payload!r} is no bytes")
-    return build_message(type, flags, sequence, 0, bytes(payload))
+    try:
+        return bytes(payload)
+    except Exception as error:  # a view that was released, or a class's own __bytes__
+        raise LocalProtocolError(f"the payload cannot be read as bytes: {error}") from error

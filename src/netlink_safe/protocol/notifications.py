@@ -118,7 +118,12 @@ class NotificationReader:
             return [self._read_plain(said)]
         if rows.commands is not None and said.command not in rows.commands | rows.removals:
             return [self._read_plain(said)]
-        news = picture.news(said.command, snapshot.read(said, self.policy))
+        try:
+            row = snapshot.read(said, self.policy)
+        except DecodeError:
+            self.is_stale = True  # something has become of a row; the dump knows what
+            raise
+        news = picture.news(said.command, row)
         self.duplicates += not news
         return news
 

@@ -31,6 +31,7 @@ class Request(Generic[Row]):
     """One question to the kernel, and how its rows are read.
 
     ``name`` is for people; it stands in every error.
+    ``protocol`` is the netlink protocol that it is for.
     ``row_minimum`` is the least length in bytes of a row with its header.
     ``identity`` gives what makes two rows the same, for callers who ask for distinct rows.
     ``idempotent`` questions may be asked again on a fresh socket.
@@ -46,6 +47,7 @@ class Request(Generic[Row]):
     """
 
     name: str
+    protocol: int
     type: int
     flags: int
     payload: bytes = attrs.field(repr=False)

@@ -105,7 +105,10 @@ class Families:
                 raise NotSupported(error.errno, request.name, "5.10", error.extack) from None
             if error.errno != errno.ENOENT:
                 raise
-            yield from self.find_anew(family.name, terms)  # this may load its module again
+            now = yield from self.find_anew(family.name, terms)  # this may load its module again
+            if command is not None and now.operation(command) is None:
+                feature = f"operation {command} of {family.name}"
+                raise NotSupported(errno.EOPNOTSUPP, feature) from None
             parts = yield from steps.whole(self.pool, request, terms)
         return self._controller.joined(parts)
 
@@ -113,7 +116,7 @@ class Families:
 def policy_of(
     families: Families, name: str, command: int, terms: Terms
 ) -> Steps[Any, OperationPolicy]:
-    """What an operation of a family takes; nothing is said of one that it has not."""
+    """What an operation of a family takes.  Raises NotSupported for one that it has not."""
     family = yield from families.find(name, terms)
     return (yield from families.policy(family, command, terms))
 

@@ -135,7 +135,7 @@ class Follower(Hearing):
         protocol, groups = yield from source.groups(terms)
 
         def subscribe() -> Roots:
-            self._opened(ListeningSocket(protocol, buffer, groups=groups))
+            self._opened(ListeningSocket(protocol, buffer, groups=groups, purpose=source.name))
             return roots()
 
         trusted = yield from offload(call(partial(self._namespace.run, subscribe)), terms)
@@ -169,7 +169,7 @@ class Follower(Hearing):
                 yield reader.read(bursts)
                 continue
             lost = sock.losses()
-            if lost != self._loss_told or self._is_due() or reader.is_stale:
+            if lost != self._loss_told or self._is_due(reader):
                 items = yield from self._resync(reader, since(lost, self._loss_told))
                 self._loss_told = lost  # not before: what is raised in there hides no loss
                 yield from _portions(items)
@@ -198,9 +198,11 @@ class Follower(Hearing):
         super().release()
         self._source.close()
 
-    def _is_due(self) -> bool:
-        """Whether a look that failed is to be made again."""
-        return self._look_again_at is not None and time.monotonic() >= self._look_again_at
+    def _is_due(self, reader: Reader) -> bool:
+        """Whether to look now although nothing was lost; behind a look that failed, in a while."""
+        if self._look_again_at is None:
+            return reader.is_stale
+        return time.monotonic() >= self._look_again_at
 
     def _look_later(self) -> None:
         self._look_again_at = time.monotonic() + self.listening.heartbeat
@@ -225,7 +227,7 @@ class Follower(Hearing):
         except NoLookError as error:
             unresynced = str(error)
             self._look_later()
-        except ClosedError:
+        except (ClosedError, LocalProtocolError):  # no look to come would mend that
             raise
         except (NetlinkError, OSError, RuntimeError) as error:  # no thread to be had, the last
             unresynced = f"{error}; it is tried again"

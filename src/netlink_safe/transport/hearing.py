@@ -27,8 +27,11 @@ class Hearing:
 
     ``timeout`` is for the opening and for what takes time inside, in seconds; ``idle_timeout`` the
     longest time without an item, of an iteration.  ``is_owing`` says that there is something to be
-    told as soon as it is ready, so that nobody is idle.
+    told as soon as it is ready, so that nobody is idle.  ``closed_error`` is what a surface calls
+    ClosedError.
     """
+
+    closed_error: type[ClosedError] = ClosedError
 
     def __init__(
         self, name: str, netns: NetworkNamespace, timeout: float, idle_timeout: float | None
@@ -55,7 +58,7 @@ class Hearing:
         """Raise LocalProtocolError in a forked child or before the opening, ClosedError behind."""
         check_not_forked(self._forks)
         if self.closed:
-            raise ClosedError("this listener is closed; open a new one")
+            raise self.closed_error("this listener is closed; open a new one")
         if self._socket is None:
             raise LocalProtocolError("this listener is not open yet; enter it with 'async with'")
         return self._socket
@@ -67,14 +70,18 @@ class Hearing:
         idle = self._idle_timeout
         return Patience(self, math.inf if idle is None else idle, ends_the_stream=True)
 
-    def timed_out(self, seconds: float) -> NetlinkTimeout:
-        """The error for a wait that was as long as this."""
+    def heard(self) -> int:
+        """How many datagrams were received so far, also by questions that were asked on the way."""
+        return self._tally.datagrams
+
+    def timed_out(self, seconds: float, heard_before: int) -> NetlinkTimeout:
+        """The error for a wait that was as long as this, at whose start so much was heard."""
         self._tally.timeouts += 1
         drops, queued = self.look_at_memory()
         return NetlinkTimeout(
             f"the silence of {self.name}",
             seconds,
-            datagrams=self._tally.datagrams,
+            datagrams=self.heard() - heard_before,
             drops=drops,
             queue_fill=queued,
         )
@@ -115,13 +122,14 @@ class Patience:
     def __init__(self, hearing: Hearing, seconds: float, ends_the_stream: bool) -> None:
         self._hearing = hearing
         self._deadline = Deadline(seconds)
+        self._heard_before = hearing.heard()
         self._ends_the_stream = ends_the_stream
 
     def check(self) -> None:
         """Raise NetlinkTimeout once the time is over."""
         if self._deadline.remaining() > 0 or (self._ends_the_stream and self._hearing.is_owing):
             return
-        error = self._hearing.timed_out(self._deadline.timeout)
+        error = self._hearing.timed_out(self._deadline.timeout, self._heard_before)
         if self._ends_the_stream:
             self._hearing.end()
         raise error

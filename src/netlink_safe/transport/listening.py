@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.forks import forks
 from netlink_safe.transport.socket import KernelSocket
-from netlink_safe.wire.constants import NETLINK_ADD_MEMBERSHIP, SOL_NETLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +36,9 @@ class ListeningSocket(KernelSocket):
         groups: Iterable[int] = (),
         port_id: int = 0,
         buffer: BurstBuffer | None = None,
+        purpose: str = "",
     ) -> None:
-        super().__init__(protocol, receive_buffer, groups, port_id)
+        super().__init__(protocol, receive_buffer, groups, port_id, purpose)
         self.overruns = 0
         self._buffer = buffer or BurstBuffer()
 
@@ -61,9 +61,9 @@ class ListeningSocket(KernelSocket):
                 self.overruns += 1
 
     def join(self, group: int) -> None:
-        """Join one more multicast group.  Raises OSError."""
+        """Join one more multicast group.  Raises OSError, as the opening does."""
         self.check_usable()
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        self._join(group)
 
     def losses(self) -> int:
         """What only grows when something is lost: the drops, or ENOBUFS before Linux 4.12."""

@@ -11,7 +11,7 @@ May call ``transport``, ``protocol``, ``wire`` and ``errors``.
 from __future__ import annotations
 
 import errno
-import socket
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,7 @@ from netlink_safe.errors import (
 )
 from netlink_safe.protocol.deadline import checked_timeout
 from netlink_safe.protocol.figures import UserStatistics
-from netlink_safe.protocol.message import UserMessage
+from netlink_safe.protocol.message import UserMessage, checked_bytes
 from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.hearing import Hearing
@@ -40,15 +40,11 @@ from netlink_safe.transport.workers import offload
 from netlink_safe.wire.constants import NETLINK_USERSOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from netlink_safe.protocol.deadline import Deadline
     from netlink_safe.transport.namespace import NetworkNamespace
     from netlink_safe.transport.terms import Steps
     from netlink_safe.wire.datagram import Burst
 
-#: What the kernel keeps of a send buffer for itself (net/netlink/af_netlink.c: netlink_sendmsg).
-SPARE: Final = 32
 #: Room for one message, in bytes, and messages to a receive.
 ROOM: Final = 256 * 1024
 MOST: Final = 8
@@ -63,8 +59,7 @@ class UserSocket(ListeningSocket):
         self, protocol: int, receive_buffer: int, groups: Iterable[int], port_id: int
     ) -> None:
         super().__init__(protocol, receive_buffer, groups, port_id, BurstBuffer(MOST, ROOM))
-        size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        self.largest = size - SPARE
+        self.largest = self.send_limit()
         self._sending = Sending(self._socket)
 
     def send_nowait(self, payload: bytes, port_id: int) -> None:
@@ -112,6 +107,8 @@ class UserEnd(Hearing):
         super().__init__("messages from processes", netns, checked_timeout(timeout), None)
         self._protocol = checked_number("protocol", protocol, 0, 31)
         self._port_id = 0 if port_id is None else checked_number("port_id", port_id, 1, 2**32 - 1)
+        if not isinstance(groups, Iterable):
+            raise LocalProtocolError(f"groups={groups!r} are no multicast groups; give a list")
         self._groups = [checked_number("group", group, 1, 32) for group in groups]
         self._receive_buffer = receive_buffer
         self._loss_told = 0
@@ -119,7 +116,10 @@ class UserEnd(Hearing):
         self._refused = 0
 
     def open(self) -> Steps[Any, None]:
-        """Open the socket.  Raises OSError (EADDRINUSE for a port ID that is taken)."""
+        """Open the socket.
+
+        Raises OSError (EADDRINUSE for a port ID that is taken, EPERM for groups without rights).
+        """
         terms = self._terms("the opening of a socket for messages")
         yield from offload(call(partial(self._namespace.run, self.open_here)), terms)
 
@@ -164,7 +164,7 @@ class UserEnd(Hearing):
         """
         sock = self._sending(payload)
         # Port 0 is the kernel, which on other protocols would handle it in here, under its locks.
-        checked_number("port_id", port_id, self._protocol != NETLINK_USERSOCK, 2**32 - 1)
+        checked_number("port_id", port_id, int(self._protocol != NETLINK_USERSOCK), 2**32 - 1)
         try:
             sock.send_nowait(payload, port_id)
         except PeerQueueFull:
@@ -244,8 +244,9 @@ class SendsNow:
         """Send a datagram as it is, or raise; never waits.
 
         It takes no lock, and may be called under any, from any thread, from a signal handler.
-        Raises PeerQueueFull when the receiver's queue is full, NoSuchPeer when nobody has that port
-        ID, KernelError; LocalProtocolError for what is empty, or larger than our send buffer.
+        Raises PeerQueueFull when the receiver's queue is full, NoSuchPeer when nobody takes
+        messages for that port, KernelError; LocalProtocolError for what is empty, or larger than
+        our send buffer.
         """
         self._end.send_nowait(payload, port_id)
 
@@ -265,11 +266,9 @@ class SendsNow:
 
 def check_payload(payload: bytes, largest: int) -> None:
     """Raise LocalProtocolError for what is no bytes, is empty, or is longer than ``largest``."""
-    if not isinstance(payload, bytes | bytearray | memoryview):
-        raise LocalProtocolError(f"payload={payload!r} is no bytes")
+    size = len(checked_bytes(payload))
     if isinstance(payload, memoryview) and not payload.c_contiguous:
         raise LocalProtocolError("the bytes of a memoryview that has gaps cannot be sent")
-    size = memoryview(payload).nbytes
     if not size:
         raise LocalProtocolError("an empty datagram cannot be sent over netlink")
     if size > largest:

@@ -88,6 +88,8 @@ class Notifications:
         return compare((yield from steps.whole(self._families.pool, bound, terms)))
 
     def _numbers(self, family: Resolved) -> list[int]:
+        if not family.groups:
+            raise LocalProtocolError(f"{family.name} has no multicast groups, and so tells nothing")
         names = family.groups if self._wanted.groups is None else self._wanted.groups
         for name in names:
             if name not in family.groups:

@@ -1,12 +1,12 @@
 """What every ``open_...`` and every verb of a surface does with its arguments, once for both.
 
-May call ``transport``, ``protocol`` and ``errors``.
+May call ``transport``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
 from netlink_safe.errors import LocalProtocolError, RemoteProtocolError
 from netlink_safe.protocol.deadline import Deadline, checked_timeout
@@ -16,12 +16,19 @@ from netlink_safe.transport.buffers import checked_size, default_request_buffer
 from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 from netlink_safe.transport.pool import SocketPool
 from netlink_safe.transport.terms import Terms, WhenInterrupted
+from netlink_safe.wire.constants import NETLINK_ROUTE, NETLINK_SOCK_DIAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: What a builder of a family returns: one request, or several that are one question.
 Requests: TypeAlias = Request[Row] | Iterable[Request[Row]]
+
+#: By protocol, what makes requests, for an error to tell.
+BUILDERS: Final = {
+    NETLINK_SOCK_DIAG: "tcp_sockets() and tcp_socket() make some",
+    NETLINK_ROUTE: "link(), links() and set_link() make some",
+}
 
 #: Seconds for one operation, or a Deadline that several have together.
 Timeout: TypeAlias = float | Deadline
@@ -39,12 +46,43 @@ def new_pool(
     return SocketPool(protocol, size, Namespace(netns))
 
 
-def listed(requests: Requests[Row]) -> Sequence[Request[Row]]:
-    """The requests as a sequence.  Raises LocalProtocolError for what is none."""
+def listed(pool: SocketPool, requests: Requests[Row]) -> Sequence[Request[Row]]:
+    """The requests as a sequence.
+
+    Raises LocalProtocolError for what is none, and for one of another protocol than the pool's.
+    """
+    made = BUILDERS.get(pool.protocol, "Request() makes some")
+    if not isinstance(requests, Iterable | Request):
+        raise LocalProtocolError(f"{requests!r} is no Request; {made}")
     found = (requests,) if isinstance(requests, Request) else tuple(requests)
     for request in found:
         if not isinstance(request, Request):
-            raise LocalProtocolError(f"{request!r} is no Request; tcp_sockets() makes some")
+            raise LocalProtocolError(f"{request!r} is no Request; {made}")
+        if request.protocol != pool.protocol:
+            raise LocalProtocolError(
+                f"{request.name} is for netlink protocol {request.protocol}, and this socket "
+                f"speaks {pool.protocol}; {made}"
+            )
+    return found
+
+
+def questions(pool: SocketPool, requests: Requests[Row]) -> Sequence[Request[Row]]:
+    """The same, to be asked for rows.  Raises LocalProtocolError for an order, too."""
+    found = listed(pool, requests)
+    for request in found:
+        if request.is_order:
+            raise LocalProtocolError(f"{request.name} is an order; give it to request()")
+    return found
+
+
+def single(pool: SocketPool, request: Request[Row]) -> Sequence[Request[Row]]:
+    """The same of one request for a row, or of an order.  Raises LocalProtocolError for a table."""
+    found = listed(pool, request)
+    for one in found:
+        if one.is_dump:
+            raise LocalProtocolError(f"{one.name} is a table; give it to dump()")
+    if not isinstance(request, Request):
+        raise LocalProtocolError(f"request() takes one Request, and not {request!r}")
     return found
 
 

@@ -29,7 +29,12 @@ OPENING: Final = "opening"
 
 
 class SocketPool:
-    """Opens, keeps and closes; counts for ``statistics``.  Any thread may call it."""
+    """Opens, keeps and closes; counts for ``statistics``.  Any thread may call it.
+
+    ``closed_error`` is what a surface calls ClosedError.
+    """
+
+    closed_error: type[ClosedError] = ClosedError
 
     def __init__(self, protocol: int, receive_buffer: int, namespace: Namespace) -> None:
         self.protocol = protocol
@@ -83,7 +88,7 @@ class SocketPool:
         """Raise LocalProtocolError in a forked child, ClosedError once closed."""
         check_not_forked(self._forks)
         if self.closed:
-            raise ClosedError("this socket is closed; open a new one")
+            raise self.closed_error("this socket is closed; open a new one")
 
     def statistics(self) -> SocketStatistics:
         """What was counted so far; the drops of sockets still open are asked for now."""

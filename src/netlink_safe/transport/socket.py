@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
-from netlink_safe.errors import ClosedError, NotSupported, OverrunError
+from netlink_safe.errors import ClosedError, LocalProtocolError, NotSupported, OverrunError
 from netlink_safe.transport.buffers import set_receive_buffer
 from netlink_safe.transport.forks import check_not_forked, forks
 from netlink_safe.wire.constants import (
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 RECEIVE_SIZE: Final = 64 * 1024
 KERNEL: Final = (0, 0)
+#: What the kernel keeps of a send buffer for itself (net/netlink/af_netlink.c: netlink_sendmsg).
+SPARE: Final = 32
 SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("=9I")
 
@@ -62,9 +64,19 @@ class KernelSocket:
     OPTIONS: ClassVar[tuple[tuple[int, int], ...]] = ()
 
     def __init__(
-        self, protocol: int, receive_buffer: int, groups: Iterable[int] = (), port_id: int = 0
+        self,
+        protocol: int,
+        receive_buffer: int,
+        groups: Iterable[int] = (),
+        port_id: int = 0,
+        purpose: str = "",
     ) -> None:
-        """Open it and join groups; port ID 0 has the kernel assign one."""
+        """Open it and join groups; port ID 0 has the kernel assign one.
+
+        ``purpose`` says, for people, what is told in the groups.
+        """
+        self._protocol = protocol
+        self._purpose = purpose
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
@@ -79,9 +91,9 @@ class KernelSocket:
             for level, option in self.OPTIONS:
                 with contextlib.suppress(OSError):  # ENOPROTOOPT: older than the option
                     self._socket.setsockopt(level, option, 1)
-            self._socket.bind((port_id, 0))
+            self._bind(port_id)
             for group in groups:
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+                self._join(group)
             self.port_id: int = self._socket.getsockname()[0]
             for hook in opened:
                 hook(self._socket)
@@ -94,6 +106,10 @@ class KernelSocket:
         """The descriptor, to wait on; raises once closed or in a forked child."""
         self.check_usable()
         return self._socket.fileno()
+
+    def send_limit(self) -> int:
+        """How many bytes a datagram may have that is sent."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - SPARE
 
     def memory(self) -> Memory:
         """What SO_MEMINFO says now (Linux 4.12 and newer; zeros before).
@@ -117,6 +133,27 @@ class KernelSocket:
         check_not_forked(self._forks)
         if self._socket.fileno() < 0:
             raise ClosedError("this netlink socket is closed; open a new one")
+
+    def _bind(self, port_id: int) -> None:
+        try:
+            self._socket.bind((port_id, 0))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            taken = f"port ID {port_id} of netlink protocol {self._protocol} is taken"
+            raise OSError(error.errno, f"{error.strerror}: {taken}") from None
+
+    def _join(self, group: int) -> None:
+        """Join a multicast group.  Raises PermissionError, which says which, and OSError."""
+        try:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        except PermissionError as error:
+            purpose = f", for {self._purpose}," if self._purpose else ""
+            raise PermissionError(
+                error.errno,
+                f"{error.strerror}: joining multicast group {group} of netlink protocol "
+                f"{self._protocol}{purpose} takes rights, mostly CAP_NET_ADMIN",
+            ) from None
 
 
 class NetlinkSocket(KernelSocket):
@@ -145,10 +182,18 @@ class NetlinkSocket(KernelSocket):
         """Hand a request to the kernel, which handles it before this returns.
 
         Never waits for a peer, but the kernel may take rtnl_lock, load a module or walk a table
-        in here.  Raises OSError.
+        in here.  Raises LocalProtocolError for a request that is too large, OSError.
         """
         self.check_usable()
-        self._socket.sendto(data, socket.MSG_DONTWAIT, KERNEL)
+        try:
+            self._socket.sendto(data, socket.MSG_DONTWAIT, KERNEL)
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            raise LocalProtocolError(
+                f"a request of {len(data)} bytes is larger than the {self.send_limit()} that this "
+                "socket can send at once"
+            ) from None
 
     def receive(self) -> Datagram | None:
         """The next datagram, or None when none is queued.

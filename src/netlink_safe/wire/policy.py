@@ -108,12 +108,17 @@ class AttributePolicy:
         return {**plain, "kind": str(self.kind)}
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.frozen(slots=True, eq=False, repr=False)
 class Policy(Mapping[int, AttributePolicy]):
     """The attributes of one level, by type; ``nested`` leads to the next."""
 
     index: int
-    _all: Mapping[int, Mapping[int, AttributePolicy]] = attrs.field(repr=False)
+    _all: Mapping[int, Mapping[int, AttributePolicy]]
+
+    def __repr__(self) -> str:
+        """With the attributes of this level; what is nested is named by its place."""
+        shown = {type_: one.as_dict() for type_, one in self.items()}
+        return f"Policy({shown})"
 
     def __getitem__(self, type_: int) -> AttributePolicy:
         return self._all.get(self.index, {})[type_]

@@ -47,11 +47,15 @@ def pyroute2_codec(family: str, command: int | None = None, *, reply: bool = Fal
     """
     commands = CODECS.get(family, {})
     entry = commands.get(command) or commands.get(None)
+    if entry is None and commands:
+        asked = f"{family} without a command" if command is None else f"{family}, command {command}"
+        raise LocalProtocolError(
+            f"no codec of pyroute2's is known for {asked}; {family} has one for each of the "
+            f"commands {', '.join(map(str, commands))}"
+        )
     if entry is None:
         raise LocalProtocolError(
-            f"no codec of pyroute2's is known for {family}"
-            + (f", command {command}" if commands else "")
-            + f"; known are {', '.join(sorted(CODECS))}"
+            f"no codec of pyroute2's is known for {family}; known are {', '.join(sorted(CODECS))}"
         )
     module, *classes = entry
     name = classes[-1] if reply else classes[0]
