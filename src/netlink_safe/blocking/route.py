@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netlink_safe.blocking.requests import RequestSocket
-from netlink_safe.blocking.waiting import result_alone
+from netlink_safe.blocking.waiting import Poll, result
 from netlink_safe.families import ctrl
 from netlink_safe.families.link_guard import deletion
 from netlink_safe.transport import opening
@@ -76,4 +76,4 @@ def delete_link(
     """
     terms = opening.own_terms(timeout, f"the deletion of the link {name}")
     plan = deletion(name, detach, force)
-    result_alone(offload(carried_out(plan, Hands(netns, ctrl), terms), terms))
+    result(offload(carried_out(plan, Hands(netns, ctrl), terms), terms), Poll())

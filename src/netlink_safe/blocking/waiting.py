@@ -109,12 +109,3 @@ def carried(steps: Steps[Any, Result], waiter: Waiter | Poll) -> Result:
         return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
     finally:
         steps.close()
-
-
-def result_alone(steps: Steps[Any, Result]) -> Result:
-    """What an operation that belongs to no opened object returns; its waiter ends with it."""
-    waiter = Waiter()
-    try:
-        return result(steps, waiter)
-    finally:
-        waiter.wake()
