@@ -185,6 +185,33 @@ async def test_every_verb_raises_under_a_lock_of_the_event_loop(surface: Surface
                     watched.release()
 
 
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_verb_looks_before_it_gives_others_a_turn(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other task runs under the lock, and nobody is cancelled there instead of being told."""
+    monkeypatch.setattr("netlink_safe.aio.waiting.TURN", 0.0)
+    watched = nls.watch_lock(threading.Lock(), name="the table")
+    counting, turns = anyio.Event(), 0
+
+    async def count() -> None:
+        nonlocal turns
+        counting.set()
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with opened(surface) as it, anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        await counting.wait()
+        for verb in it.verbs.values():
+            with watched:
+                before = turns
+                await refused(verb, "the table")
+                assert turns == before
+        tasks.cancel_scope.cancel()
+
+
 @on_every_surface
 async def test_what_never_waits_is_allowed_under_any_lock(surface: Surface) -> None:
     """Sending now, posting, looking at statistics, closing a socket."""

@@ -13,7 +13,7 @@ from netlink_safe.errors import NetlinkError
 from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
-from netlink_safe.transport.locks import waits
+from netlink_safe.transport.locks import check_async_wait, waits
 from netlink_safe.transport.messaging import SendsNow, UserEnd
 from netlink_safe.wire.constants import NETLINK_USERSOCK
 
@@ -38,6 +38,7 @@ class User(SendsNow, Stream[UserMessage]):
         Raises NetlinkTimeout, which says how often it was tried; NoSuchPeer, KernelError,
         LocalProtocolError, ClosedError.
         """
+        check_async_wait()
         deadline = Deadline(self._end.timeout if timeout is None else timeout)
         await self._turn.give()  # before anything is sent: cancelled here, nothing is
         await result(self._end.send(payload, port_id, deadline), self._waiter)
