@@ -8,7 +8,9 @@ import gc
 import inspect
 import socket
 import threading
+import traceback
 from importlib import import_module
+from itertools import pairwise
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,7 @@ WORKING = (
     "open_route",
 )
 NLCTRL = nls.generic_request("nlctrl", 3, {2: "nlctrl"})
+HERE = "netlink_safe."
 TWINS = {"__anext__": "__next__", "__aenter__": "__init__", "aclose": "close"}
 LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
 
@@ -88,6 +91,7 @@ class Opened:
             "collect": surface.collect,
             "uevents.receive": lambda: events.receive(timeout=1),
             "uevents.next": lambda: events.__aiter__().__anext__(),
+            "user.next": lambda: user.__aiter__().__anext__(),
             "user.receive": lambda: user.receive(timeout=1),
             "user.send": lambda: user.send(b"x", port_id=user.port_id),
             "Outbox": lambda: self._entered(surface.outbox),
@@ -492,33 +496,62 @@ def test_a_watched_lock_is_used_as_before() -> None:
     trio.run(main)
 
 
-def test_every_verb_that_may_wait_is_in_the_registry() -> None:
-    """A coroutine of the async surface waits, unless it closes a socket; and so does its twin."""
-    here = "netlink_safe."
+def registered() -> set[str]:
+    """The registry, with all of both rooms in it."""
     for room in (aio, blocking):
         for found in iter_modules(room.__path__):
             import_module(f"{room.__name__}.{found.name}")
-    registered = {name.removeprefix(here) for name in locks.WAITING_VERBS}
+    return locks.WAITING_VERBS
+
+
+def called(error: BaseException) -> str:
+    """The outermost verb of the library in a traceback, by room and qualified name."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    paths = [f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}" for frame in frames]
+    for path, inner in pairwise([path for path in paths if path.startswith(HERE)]):
+        # What opens an object is the object's own making, and that its base's.
+        if path.rpartition(".")[2].startswith(("open_", "subscribe")):
+            continue
+        if not (path.endswith("__init__") and inner.endswith("__init__")):
+            return path
+    raise AssertionError("no verb of the library raised it")
+
+
+@on_every_surface
+async def test_the_verbs_that_are_tried_here_are_those_in_the_registry(surface: Surface) -> None:
+    """None that may wait is untried, and none that is tried is unregistered."""
+    tried = set()
+    async with opened(surface) as it:
+        for verb in it.verbs.values():
+            with nls.no_waiting():
+                tried.add(called(await refused(verb, "no_waiting()")))
+    is_blocking = surface.name == "blocking"
+    assert tried == {name for name in registered() if ("blocking" in name) == is_blocking}
+
+
+def test_every_verb_that_may_wait_is_in_the_registry() -> None:
+    """A coroutine of the async surface waits, unless it closes a socket; and so does its twin."""
+    names = registered()
+    verbs = {f"{tcpstat.__name__}.collect", f"{tcpstat.__name__}.collect_blocking"}
     for found in iter_modules(aio.__path__):
         if found.name == "waiting":
             continue  # what verbs are made of, and no verb
-        room = import_module(f"netlink_safe.aio.{found.name}")
-        for kind in vars(room).values():
-            if not inspect.isclass(kind) or kind.__module__ != room.__name__:
+        room = import_module(f"{aio.__name__}.{found.name}")
+        for own in vars(room).values():
+            if getattr(own, "__module__", None) != room.__name__:
                 continue
-            for name, verb in vars(kind).items():
+            for name, verb in vars(own).items() if inspect.isclass(own) else [("", own)]:
                 public = not name.startswith("_") or name in {"__aenter__", "__anext__"}
-                if not (inspect.iscoroutinefunction(verb) and public):
-                    continue
-                if (name == "aclose" and kind is not nls.Outbox) or (
-                    (kind.__name__, name) == ("Dump", "__aenter__")  # it is not opened by that
+                if not (inspect.iscoroutinefunction(verb) and public) or (
+                    (name == "aclose" and own is not nls.Outbox)
+                    or (own.__qualname__, name) == ("Dump", "__aenter__")  # not opened by that
                 ):
                     continue
-                own = f"{room.__name__.removeprefix(here)}.{kind.__qualname__}"
-                assert f"{own}.{name}" in registered
-                twin = TWINS.get(name, name)
-                assert f"{own.replace('aio.', 'blocking.', 1)}.{twin}" in registered
-    assert {"collectors.tcpstat.collect", "collectors.tcpstat.collect_blocking"} <= registered
+                _, _, method = verb.__qualname__.rpartition(".")
+                path = f"{room.__name__}.{verb.__qualname__}"
+                twin = path.replace(".aio.", ".blocking.").removesuffix(method)
+                verbs |= {path, twin + TWINS.get(method, method)}
+    assert verbs <= names
 
 
 def test_watching_loads_no_event_loop() -> None:
