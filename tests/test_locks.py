@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import re
 import socket
 import threading
 import traceback
@@ -147,7 +148,7 @@ async def opened(surface: Surface) -> Any:
 
 
 async def refused(verb: Callable[[], Awaitable[object]], name: str) -> nls.LockHeldError:
-    with pytest.raises(nls.LockHeldError, match="release it first") as caught:
+    with pytest.raises(nls.LockHeldError, match="may wait, and") as caught:
         await verb()
     assert caught.value.lock == name
     assert __file__ in caught.value.where
@@ -454,6 +455,52 @@ def test_the_error_names_verb_lock_and_line() -> None:
     assert __file__ in error.lock
     assert "test_the_error_names_verb_lock_and_line" in error.where
     assert str(error).startswith("collect_blocking may wait, and lock made at")
+
+
+@on_every_surface
+async def test_the_error_names_the_class_that_its_user_has(surface: Surface) -> None:
+    """Not the one that the verb stands in; and what is not called by name as it is known."""
+    entering = (
+        "open_user may wait" if surface.name == "blocking" else "entering User may wait",
+        "Outbox() may wait" if surface.name == "blocking" else "entering Outbox may wait",
+    )
+    async with opened(surface) as it, surface.open_route() as route:
+        it.verbs["route.request"] = lambda: route.request(nls.link("lo"))
+        told = {
+            "dump": "iteration over Dump may wait",
+            "request": "SockDiag.request may wait",
+            "route.request": "Route.request may wait",
+            "uevents.next": "iteration over Uevents may wait",
+            "heard.receive": "Subscription.receive may wait",
+            "Family.policy": "Family.policy may wait",
+            "open_user": entering[0],
+            "Outbox": entering[1],
+        }
+        for name, text in told.items():
+            with nls.no_waiting():
+                assert str(await refused(it.verbs[name], "no_waiting()")).startswith(text)
+                with pytest.raises(nls.LockHeldError, match=re.escape(text)):
+                    async with contextlib.AsyncExitStack() as stack:
+                        stack.push_async_callback(it.verbs[name])
+
+
+@on_every_surface
+async def test_the_error_says_what_to_do(surface: Surface) -> None:
+    """A send has twins that never wait, and nothing else has; no_waiting() cannot be released."""
+    watched = nls.watch_lock(threading.Lock(), name="the table")
+    twins = ", or call send_nowait or Outbox.post"
+    async with opened(surface) as it:
+        for name, verb in it.verbs.items():
+            with watched:
+                text = str(await refused(verb, "the table"))
+            assert "the table is held, taken at " in text
+            assert "release it first, or leave it to a task or thread that does not" in text
+            assert (twins in text) == (name == "user.send")
+            with nls.no_waiting():
+                text = str(await refused(verb, "no_waiting()"))
+            assert "inside no_waiting(), entered at " in text
+            assert "release" not in text
+            assert (twins in text) == (name == "user.send")
 
 
 @pytest.mark.parametrize(

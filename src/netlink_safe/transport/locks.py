@@ -42,6 +42,15 @@ TAKING_FOR_OTHERS: Final = frozenset({"threading", "asyncio", "anyio", "trio", "
 
 PACKAGE: Final = __name__.partition(".")[0] + "."
 
+#: Verbs that are not called by name, as their user knows them.
+SPECIAL_VERBS: Final = {
+    "__init__": "{}()",
+    "__aenter__": "entering {}",
+    "__exit__": "leaving {}",
+    "__aexit__": "leaving {}",
+    "__next__": "iteration over {}",
+    "__anext__": "iteration over {}",
+}
 
 Verb = TypeVar("Verb", bound="Callable[..., Any]")
 
@@ -186,19 +195,29 @@ def _complain(holdings: Iterator[Holding]) -> None:
 
 
 def _frames_of_ours() -> Iterator[FrameType]:
-    """From here out, as long as they are the library's; the last one is what its user called."""
+    """From here out, as long as they are the library's, or contextlib's, which enters for us."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(PACKAGE) and name != "contextlib":
-            return
+    while frame is not None and (_is_ours(frame) or _module(frame) == "contextlib"):
         yield frame
         frame = frame.f_back
 
 
 def _verb() -> str:
-    *_, outermost = _frames_of_ours()
-    return outermost.f_code.co_qualname
+    """What was called, of the class that its user has."""
+    *_, called = filter(_is_ours, _frames_of_ours())
+    name = called.f_code.co_name
+    owner = called.f_locals.get("self")
+    if owner is None:
+        return called.f_code.co_qualname
+    return SPECIAL_VERBS.get(name, f"{{}}.{name}").format(type(owner).__qualname__)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return _module(frame).startswith(PACKAGE)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def where() -> str:
@@ -206,7 +225,7 @@ def where() -> str:
     *_, outermost = _frames_of_ours()
     caller = found = outermost.f_back
     while caller is not None:
-        if caller.f_globals.get("__name__", "").partition(".")[0] not in TAKING_FOR_OTHERS:
+        if _module(caller).partition(".")[0] not in TAKING_FOR_OTHERS:
             found = caller
             break
         caller = caller.f_back
