@@ -522,6 +522,36 @@ def test_what_is_no_lock_cannot_be_watched(thing: object) -> None:
         nls.watch_lock(thing)
 
 
+@pytest.mark.parametrize("new", [lambda: anyio.Semaphore(1), lambda: anyio.CapacityLimiter(1)])
+def test_what_counts_in_anyio_cannot_be_watched_wherever_it_was_made(
+    new: Callable[[], object],
+) -> None:
+    """Within either event loop, and outside."""
+
+    async def refuse() -> None:
+        test_what_is_no_lock_cannot_be_watched(new())
+
+    anyio.run(refuse, backend="trio")
+    anyio.run(refuse, backend="asyncio")
+    test_what_is_no_lock_cannot_be_watched(new())
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        nls.watch_lock(threading.Lock()),
+        nls.watch_lock(threading.RLock()),
+        nls.watch_lock(asyncio.Lock()),
+        nls.watch_lock(trio.Condition()),
+        anyio.Condition(nls.watch_lock(anyio.Lock())),
+    ],
+)
+def test_a_lock_is_watched_once(lock: Any) -> None:
+    """Twice would enter it twice; a condition made of a watched lock is watched by that."""
+    with pytest.raises(nls.LocalProtocolError, match="is watched already"):
+        nls.watch_lock(lock)
+
+
 def test_a_watched_lock_is_used_as_before() -> None:
     """What it has beside acquire and release is there as well."""
     watched = nls.watch_lock(trio.Lock(), name="a lock")

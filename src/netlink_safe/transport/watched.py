@@ -29,19 +29,25 @@ def watch_lock(lock: Any, *, name: str | None = None) -> Any:
 
     Takes a lock of threading (Lock or RLock), trio, anyio or asyncio, or a Condition of trio or
     anyio; a Condition of threading, asyncio or anyio may be made of a watched lock.
-    Raises LocalProtocolError for what is none.
+    Raises LocalProtocolError for what is none, and for what is watched already.
     """
     given = name or f"{type(lock).__name__} made at {where()}"
-    home = type(lock).__module__.partition(".")[0]
+    kind = type(lock)
+    home = kind.__module__.partition(".")[0]
     is_condition = hasattr(lock, "notify_all")
-    if hasattr(lock, "_value") or hasattr(lock, "total_tokens") or not hasattr(lock, "acquire"):
+    inner = getattr(lock, "_lock", None) if is_condition else None
+    if isinstance(lock, _Watched) or isinstance(inner, _Watched):
+        raise LocalProtocolError(f"{lock!r} is watched already")
+    # Semaphores and limiters count; some of anyio's say so in their class alone.
+    counts = hasattr(lock, "_value") or hasattr(kind, "value") or hasattr(kind, "total_tokens")
+    if counts or not hasattr(lock, "acquire"):
         raise LocalProtocolError(f"{lock!r} is no lock that can be watched")
     if is_condition and home not in {"trio", "anyio"}:
         raise LocalProtocolError(f"watch the lock of {lock!r}: Condition(watch_lock(lock))")
     if hasattr(lock, "__aenter__"):
-        kinds = {"asyncio": _WatchedAsyncioLock}
-        kind = _WatchedAsyncCondition if is_condition else kinds.get(home, _WatchedAsyncLock)
-        return kind(lock, given)
+        if is_condition:
+            return _WatchedAsyncCondition(lock, given)
+        return (_WatchedAsyncioLock if home == "asyncio" else _WatchedAsyncLock)(lock, given)
     if hasattr(lock, "_is_owned") and hasattr(lock, "_release_save"):
         return _WatchedRLock(lock, given)
     if hasattr(lock, "locked") and hasattr(lock, "__enter__"):
