@@ -7,9 +7,12 @@ import contextlib
 import gc
 import inspect
 import re
+import signal
 import socket
+import sys
 import threading
 import traceback
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pkgutil import iter_modules
@@ -30,6 +33,7 @@ from test_imports import loaded_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
 
 #: Verbs that have something to do, or to hear, in this order.
 WORKING = (
@@ -63,7 +67,9 @@ LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
 def _nothing_held_at_the_end() -> Iterator[None]:
     """Whatever a test took, it has released."""
     yield
-    assert locks.held == {}
+    left = dict(locks.held)
+    locks.held.clear()  # that one failure does not become all of them
+    assert left == {}
 
 
 class Opened:
@@ -741,3 +747,187 @@ async def test_a_refused_wait_does_not_end_an_iteration(surface: Surface) -> Non
             with nls.no_waiting(), pytest.raises(nls.LockHeldError):
                 await rows.__anext__()
             assert len([row async for row in rows]) == 5
+
+
+class Interrupted(BaseException):
+    """What a signal's handler raises."""
+
+
+def raising_at(event: int, used: Callable[[], None]) -> bool:
+    """Raise where the library's so-many-th function or line begins; False where there is none."""
+    left = event
+
+    def trace(frame: FrameType, kind: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_globals.get("__name__", "").startswith(HERE):
+            return None
+        if kind in {"call", "line"}:
+            left -= 1
+            if left < 0:
+                sys.settrace(before)
+                raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        used()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def by_block(lock: Any) -> None:
+    with lock:
+        assert not free(lock)
+
+
+def by_name(lock: Any) -> None:
+    lock.acquire()
+    try:
+        assert not free(lock)
+    finally:
+        lock.release()
+
+
+def twice(lock: Any) -> None:
+    with lock:
+        by_block(lock) if hasattr(lock, "_is_owned") else None
+        assert not free(lock)
+
+
+def by_condition(lock: Any) -> None:
+    condition = threading.Condition(lock)
+    with condition:
+        condition.wait(0)
+        assert not free(lock)
+
+
+def free(lock: Any) -> bool:
+    return not (lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked())
+
+
+@pytest.mark.parametrize("used", [by_block, by_name, twice, by_condition])
+@pytest.mark.parametrize("new", [threading.Lock, threading.RLock])
+def test_whatever_is_raised_in_the_wrapper_the_lock_is_free(
+    new: Callable[[], Any], used: Callable[[Any], None]
+) -> None:
+    """Wherever it is raised; nothing is left in the table, and no block runs without the lock."""
+    watched = nls.watch_lock(new())
+    event = 0
+    while raising_at(event, partial(used, watched)):
+        assert free(watched)
+        assert locks.held == {}
+        event += 1
+    assert event > 10
+
+
+def test_whatever_is_raised_in_no_waiting_its_stretch_has_ended() -> None:
+    """An entry that stays would forbid every wait from then on."""
+
+    def stretch() -> None:
+        with nls.no_waiting():
+            assert locks.held
+
+    event = 0
+    while raising_at(event, stretch):
+        assert locks.held == {}
+        event += 1
+    assert event > 10
+
+
+@pytest.mark.parametrize("watch", [lambda lock: lock, nls.watch_lock], ids=["plain", "watched"])
+@pytest.mark.parametrize("new", [threading.Lock, threading.RLock])
+def test_an_alarm_whose_handler_raises_leaves_no_lock_taken(
+    new: Callable[[], Any], watch: Callable[[Any], Any]
+) -> None:
+    """Whenever it comes: a lock that is watched is as safe from it as the lock itself."""
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    lock = watch(new())
+    alarms = left = stale = 0
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for number in range(1000):
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, (2 + number % 97) * 1e-6)
+                    for _ in range(100_000):
+                        with lock:
+                            pass
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                alarms += 1
+            if not free(lock):
+                left += 1
+                lock.release()
+            stale += bool(locks.held)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (left, stale) == (0, 0)
+    assert alarms > 900
+
+
+@pytest.mark.parametrize("new", [threading.Lock, threading.RLock])
+def test_a_watched_lock_is_entered_by_an_exit_stack(new: Callable[[], Any]) -> None:
+    """Which asks its class for what with calls; so does one of no_waiting()."""
+    watched = nls.watch_lock(new(), name="the table")
+    for guard, name in ((watched, "the table"), (nls.no_waiting(), "no_waiting()")):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(guard)
+            with pytest.raises(nls.LockHeldError) as caught:
+                tcpstat.collect_blocking()
+            assert caught.value.lock == name
+            assert "test_a_watched_lock_is_entered" in caught.value.where
+        assert locks.held == {}
+    assert free(watched)
+
+
+def test_an_error_of_the_block_comes_out_of_it() -> None:
+    """Leaving keeps nothing back."""
+    for guard in (nls.watch_lock(threading.Lock()), nls.no_waiting()):
+        with pytest.raises(ValueError, match="the block's"), guard:
+            raise ValueError("the block's")
+
+
+def test_a_lock_that_only_its_block_knows_is_held_in_it() -> None:
+    """Its entry does not go with the last name of it."""
+    with nls.watch_lock(threading.Lock(), name="nameless"):
+        gc.collect()
+        with pytest.raises(nls.LockHeldError, match="nameless"):
+            tcpstat.collect_blocking()
+
+
+def test_no_waiting_is_entered_once_at_a_time() -> None:
+    """The inner block would end the outer one's stretch."""
+    stretch = nls.no_waiting()
+    for _ in range(2):
+        with stretch, pytest.raises(nls.LocalProtocolError, match="entered already"), stretch:
+            pass
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_an_rlock_is_held_by_every_task_that_took_it(surface: Surface) -> None:
+    """Those of one thread do not exclude each other; it is free when the last has released it."""
+    watched = nls.watch_lock(threading.RLock(), name="shared")
+    taken, done = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
+        with watched:
+            taken.set()
+            await done.wait()
+            await refused(surface.collect, "shared")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hold)
+        await taken.wait()
+        await surface.collect()
+        with watched:
+            await refused(surface.collect, "shared")
+        done.set()
+    await surface.collect()
