@@ -6,9 +6,15 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import re
+import signal
 import socket
+import sys
 import threading
+import traceback
+from functools import partial
 from importlib import import_module
+from itertools import pairwise
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +33,7 @@ from test_imports import loaded_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
 
 #: Verbs that have something to do, or to hear, in this order.
 WORKING = (
@@ -51,6 +58,7 @@ WORKING = (
     "open_route",
 )
 NLCTRL = nls.generic_request("nlctrl", 3, {2: "nlctrl"})
+HERE = "netlink_safe."
 TWINS = {"__anext__": "__next__", "__aenter__": "__init__", "aclose": "close"}
 LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
 
@@ -59,7 +67,9 @@ LISTENERS = nls.tcp_sockets(states=["listen"], families="inet")
 def _nothing_held_at_the_end() -> Iterator[None]:
     """Whatever a test took, it has released."""
     yield
-    assert locks.held == {}
+    left = dict(locks.held)
+    locks.held.clear()  # that one failure does not become all of them
+    assert left == {}
 
 
 class Opened:
@@ -79,7 +89,7 @@ class Opened:
         self._surface = surface
         self.verbs: dict[str, Callable[[], Awaitable[object]]] = {
             "dump": self._dump_of(diag),
-            "request": lambda: diag.request(LISTENERS[0], timeout=1),
+            "request": lambda: diag.request(nls.tcp_socket(("127.0.0.1", 9)), timeout=1),
             "fold": lambda: diag.fold(LISTENERS, StateFold),
             "read_proc_net": lambda: diag.read_proc_net("snmp"),
             "open_sock_diag": lambda: self._entered(surface.open_sock_diag),
@@ -88,6 +98,7 @@ class Opened:
             "collect": surface.collect,
             "uevents.receive": lambda: events.receive(timeout=1),
             "uevents.next": lambda: events.__aiter__().__anext__(),
+            "user.next": lambda: user.__aiter__().__anext__(),
             "user.receive": lambda: user.receive(timeout=1),
             "user.send": lambda: user.send(b"x", port_id=user.port_id),
             "Outbox": lambda: self._entered(surface.outbox),
@@ -143,7 +154,7 @@ async def opened(surface: Surface) -> Any:
 
 
 async def refused(verb: Callable[[], Awaitable[object]], name: str) -> nls.LockHeldError:
-    with pytest.raises(nls.LockHeldError, match="release it first") as caught:
+    with pytest.raises(nls.LockHeldError, match="may wait, and") as caught:
         await verb()
     assert caught.value.lock == name
     assert __file__ in caught.value.where
@@ -183,6 +194,33 @@ async def test_every_verb_raises_under_a_lock_of_the_event_loop(surface: Surface
                     await refused(verb, "the table")
                 finally:
                     watched.release()
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_verb_looks_before_it_gives_others_a_turn(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other task runs under the lock, and nobody is cancelled there instead of being told."""
+    monkeypatch.setattr("netlink_safe.aio.waiting.TURN", 0.0)
+    watched = nls.watch_lock(threading.Lock(), name="the table")
+    counting, turns = anyio.Event(), 0
+
+    async def count() -> None:
+        nonlocal turns
+        counting.set()
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with opened(surface) as it, anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        await counting.wait()
+        for verb in it.verbs.values():
+            with watched:
+                before = turns
+                await refused(verb, "the table")
+                assert turns == before
+        tasks.cancel_scope.cancel()
 
 
 @on_every_surface
@@ -425,6 +463,52 @@ def test_the_error_names_verb_lock_and_line() -> None:
     assert str(error).startswith("collect_blocking may wait, and lock made at")
 
 
+@on_every_surface
+async def test_the_error_names_the_class_that_its_user_has(surface: Surface) -> None:
+    """Not the one that the verb stands in; and what is not called by name as it is known."""
+    entering = (
+        "open_user may wait" if surface.name == "blocking" else "entering User may wait",
+        "Outbox() may wait" if surface.name == "blocking" else "entering Outbox may wait",
+    )
+    async with opened(surface) as it, surface.open_route() as route:
+        it.verbs["route.request"] = lambda: route.request(nls.link("lo"))
+        told = {
+            "dump": "iteration over Dump may wait",
+            "request": "SockDiag.request may wait",
+            "route.request": "Route.request may wait",
+            "uevents.next": "iteration over Uevents may wait",
+            "heard.receive": "Subscription.receive may wait",
+            "Family.policy": "Family.policy may wait",
+            "open_user": entering[0],
+            "Outbox": entering[1],
+        }
+        for name, text in told.items():
+            with nls.no_waiting():
+                assert str(await refused(it.verbs[name], "no_waiting()")).startswith(text)
+                with pytest.raises(nls.LockHeldError, match=re.escape(text)):
+                    async with contextlib.AsyncExitStack() as stack:
+                        stack.push_async_callback(it.verbs[name])
+
+
+@on_every_surface
+async def test_the_error_says_what_to_do(surface: Surface) -> None:
+    """A send has twins that never wait, and nothing else has; no_waiting() cannot be released."""
+    watched = nls.watch_lock(threading.Lock(), name="the table")
+    twins = ", or call send_nowait or Outbox.post"
+    async with opened(surface) as it:
+        for name, verb in it.verbs.items():
+            with watched:
+                text = str(await refused(verb, "the table"))
+            assert "the table is held, taken at " in text
+            assert "release it first, or leave it to a task or thread that does not" in text
+            assert (twins in text) == (name == "user.send")
+            with nls.no_waiting():
+                text = str(await refused(verb, "no_waiting()"))
+            assert "inside no_waiting(), entered at " in text
+            assert "release" not in text
+            assert (twins in text) == (name == "user.send")
+
+
 @pytest.mark.parametrize(
     "thing",
     [
@@ -442,6 +526,36 @@ def test_what_is_no_lock_cannot_be_watched(thing: object) -> None:
     """It is said at once."""
     with pytest.raises(nls.LocalProtocolError, match="no lock that can be watched"):
         nls.watch_lock(thing)
+
+
+@pytest.mark.parametrize("new", [lambda: anyio.Semaphore(1), lambda: anyio.CapacityLimiter(1)])
+def test_what_counts_in_anyio_cannot_be_watched_wherever_it_was_made(
+    new: Callable[[], object],
+) -> None:
+    """Within either event loop, and outside."""
+
+    async def refuse() -> None:
+        test_what_is_no_lock_cannot_be_watched(new())
+
+    anyio.run(refuse, backend="trio")
+    anyio.run(refuse, backend="asyncio")
+    test_what_is_no_lock_cannot_be_watched(new())
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        nls.watch_lock(threading.Lock()),
+        nls.watch_lock(threading.RLock()),
+        nls.watch_lock(asyncio.Lock()),
+        nls.watch_lock(trio.Condition()),
+        anyio.Condition(nls.watch_lock(anyio.Lock())),
+    ],
+)
+def test_a_lock_is_watched_once(lock: Any) -> None:
+    """Twice would enter it twice; a condition made of a watched lock is watched by that."""
+    with pytest.raises(nls.LocalProtocolError, match="is watched already"):
+        nls.watch_lock(lock)
 
 
 def test_a_watched_lock_is_used_as_before() -> None:
@@ -465,33 +579,62 @@ def test_a_watched_lock_is_used_as_before() -> None:
     trio.run(main)
 
 
-def test_every_verb_that_may_wait_is_in_the_registry() -> None:
-    """A coroutine of the async surface waits, unless it closes a socket; and so does its twin."""
-    here = "netlink_safe."
+def registered() -> set[str]:
+    """The registry, with all of both rooms in it."""
     for room in (aio, blocking):
         for found in iter_modules(room.__path__):
             import_module(f"{room.__name__}.{found.name}")
-    registered = {name.removeprefix(here) for name in locks.WAITING_VERBS}
+    return locks.WAITING_VERBS
+
+
+def called(error: BaseException) -> str:
+    """The outermost verb of the library in a traceback, by room and qualified name."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    paths = [f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}" for frame in frames]
+    for path, inner in pairwise([path for path in paths if path.startswith(HERE)]):
+        # What opens an object is the object's own making, and that its base's.
+        if path.rpartition(".")[2].startswith(("open_", "subscribe")):
+            continue
+        if not (path.endswith("__init__") and inner.endswith("__init__")):
+            return path
+    raise AssertionError("no verb of the library raised it")
+
+
+@on_every_surface
+async def test_the_verbs_that_are_tried_here_are_those_in_the_registry(surface: Surface) -> None:
+    """None that may wait is untried, and none that is tried is unregistered."""
+    tried = set()
+    async with opened(surface) as it:
+        for verb in it.verbs.values():
+            with nls.no_waiting():
+                tried.add(called(await refused(verb, "no_waiting()")))
+    is_blocking = surface.name == "blocking"
+    assert tried == {name for name in registered() if ("blocking" in name) == is_blocking}
+
+
+def test_every_verb_that_may_wait_is_in_the_registry() -> None:
+    """A coroutine of the async surface waits, unless it closes a socket; and so does its twin."""
+    names = registered()
+    verbs = {f"{tcpstat.__name__}.collect", f"{tcpstat.__name__}.collect_blocking"}
     for found in iter_modules(aio.__path__):
         if found.name == "waiting":
             continue  # what verbs are made of, and no verb
-        room = import_module(f"netlink_safe.aio.{found.name}")
-        for kind in vars(room).values():
-            if not inspect.isclass(kind) or kind.__module__ != room.__name__:
+        room = import_module(f"{aio.__name__}.{found.name}")
+        for own in vars(room).values():
+            if getattr(own, "__module__", None) != room.__name__:
                 continue
-            for name, verb in vars(kind).items():
+            for name, verb in vars(own).items() if inspect.isclass(own) else [("", own)]:
                 public = not name.startswith("_") or name in {"__aenter__", "__anext__"}
-                if not (inspect.iscoroutinefunction(verb) and public):
-                    continue
-                if (name == "aclose" and kind is not nls.Outbox) or (
-                    (kind.__name__, name) == ("Dump", "__aenter__")  # it is not opened by that
+                if not (inspect.iscoroutinefunction(verb) and public) or (
+                    (name == "aclose" and own is not nls.Outbox)
+                    or (own.__qualname__, name) == ("Dump", "__aenter__")  # not opened by that
                 ):
                     continue
-                own = f"{room.__name__.removeprefix(here)}.{kind.__qualname__}"
-                assert f"{own}.{name}" in registered
-                twin = TWINS.get(name, name)
-                assert f"{own.replace('aio.', 'blocking.', 1)}.{twin}" in registered
-    assert {"collectors.tcpstat.collect", "collectors.tcpstat.collect_blocking"} <= registered
+                _, _, method = verb.__qualname__.rpartition(".")
+                path = f"{room.__name__}.{verb.__qualname__}"
+                twin = path.replace(".aio.", ".blocking.").removesuffix(method)
+                verbs |= {path, twin + TWINS.get(method, method)}
+    assert verbs <= names
 
 
 def test_watching_loads_no_event_loop() -> None:
@@ -604,3 +747,187 @@ async def test_a_refused_wait_does_not_end_an_iteration(surface: Surface) -> Non
             with nls.no_waiting(), pytest.raises(nls.LockHeldError):
                 await rows.__anext__()
             assert len([row async for row in rows]) == 5
+
+
+class Interrupted(BaseException):
+    """What a signal's handler raises."""
+
+
+def raising_at(event: int, used: Callable[[], None]) -> bool:
+    """Raise where the library's so-many-th function or line begins; False where there is none."""
+    left = event
+
+    def trace(frame: FrameType, kind: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_globals.get("__name__", "").startswith(HERE):
+            return None
+        if kind in {"call", "line"}:
+            left -= 1
+            if left < 0:
+                sys.settrace(before)
+                raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        used()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def by_block(lock: Any) -> None:
+    with lock:
+        assert not free(lock)
+
+
+def by_name(lock: Any) -> None:
+    lock.acquire()
+    try:
+        assert not free(lock)
+    finally:
+        lock.release()
+
+
+def twice(lock: Any) -> None:
+    with lock:
+        by_block(lock) if hasattr(lock, "_is_owned") else None
+        assert not free(lock)
+
+
+def by_condition(lock: Any) -> None:
+    condition = threading.Condition(lock)
+    with condition:
+        condition.wait(0)
+        assert not free(lock)
+
+
+def free(lock: Any) -> bool:
+    return not (lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked())
+
+
+@pytest.mark.parametrize("used", [by_block, by_name, twice, by_condition])
+@pytest.mark.parametrize("new", [threading.Lock, threading.RLock])
+def test_whatever_is_raised_in_the_wrapper_the_lock_is_free(
+    new: Callable[[], Any], used: Callable[[Any], None]
+) -> None:
+    """Wherever it is raised; nothing is left in the table, and no block runs without the lock."""
+    watched = nls.watch_lock(new())
+    event = 0
+    while raising_at(event, partial(used, watched)):
+        assert free(watched)
+        assert locks.held == {}
+        event += 1
+    assert event > 10
+
+
+def test_whatever_is_raised_in_no_waiting_its_stretch_has_ended() -> None:
+    """An entry that stays would forbid every wait from then on."""
+
+    def stretch() -> None:
+        with nls.no_waiting():
+            assert locks.held
+
+    event = 0
+    while raising_at(event, stretch):
+        assert locks.held == {}
+        event += 1
+    assert event > 10
+
+
+@pytest.mark.parametrize("watch", [lambda lock: lock, nls.watch_lock], ids=["plain", "watched"])
+@pytest.mark.parametrize("new", [threading.Lock, threading.RLock])
+def test_an_alarm_whose_handler_raises_leaves_no_lock_taken(
+    new: Callable[[], Any], watch: Callable[[Any], Any]
+) -> None:
+    """Whenever it comes: a lock that is watched is as safe from it as the lock itself."""
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    lock = watch(new())
+    alarms = left = stale = 0
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for number in range(1000):
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, (2 + number % 97) * 1e-6)
+                    for _ in range(100_000):
+                        with lock:
+                            pass
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                alarms += 1
+            if not free(lock):
+                left += 1
+                lock.release()
+            stale += bool(locks.held)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (left, stale) == (0, 0)
+    assert alarms > 900
+
+
+@pytest.mark.parametrize("new", [threading.Lock, threading.RLock])
+def test_a_watched_lock_is_entered_by_an_exit_stack(new: Callable[[], Any]) -> None:
+    """Which asks its class for what with calls; so does one of no_waiting()."""
+    watched = nls.watch_lock(new(), name="the table")
+    for guard, name in ((watched, "the table"), (nls.no_waiting(), "no_waiting()")):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(guard)
+            with pytest.raises(nls.LockHeldError) as caught:
+                tcpstat.collect_blocking()
+            assert caught.value.lock == name
+            assert "test_a_watched_lock_is_entered" in caught.value.where
+        assert locks.held == {}
+    assert free(watched)
+
+
+def test_an_error_of_the_block_comes_out_of_it() -> None:
+    """Leaving keeps nothing back."""
+    for guard in (nls.watch_lock(threading.Lock()), nls.no_waiting()):
+        with pytest.raises(ValueError, match="the block's"), guard:
+            raise ValueError("the block's")
+
+
+def test_a_lock_that_only_its_block_knows_is_held_in_it() -> None:
+    """Its entry does not go with the last name of it."""
+    with nls.watch_lock(threading.Lock(), name="nameless"):
+        gc.collect()
+        with pytest.raises(nls.LockHeldError, match="nameless"):
+            tcpstat.collect_blocking()
+
+
+def test_no_waiting_is_entered_once_at_a_time() -> None:
+    """The inner block would end the outer one's stretch."""
+    stretch = nls.no_waiting()
+    for _ in range(2):
+        with stretch, pytest.raises(nls.LocalProtocolError, match="entered already"), stretch:
+            pass
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_an_rlock_is_held_by_every_task_that_took_it(surface: Surface) -> None:
+    """Those of one thread do not exclude each other; it is free when the last has released it."""
+    watched = nls.watch_lock(threading.RLock(), name="shared")
+    taken, done = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
+        with watched:
+            taken.set()
+            await done.wait()
+            await refused(surface.collect, "shared")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hold)
+        await taken.wait()
+        await surface.collect()
+        with watched:
+            await refused(surface.collect, "shared")
+        done.set()
+    await surface.collect()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -35,8 +35,12 @@ class LocalProtocolError(NetlinkError):
     """You asked for something illegal; nothing was sent."""
 
 
+#: What LockHeldError calls the stretch of code in which nothing may wait.
+NO_WAITING: Final = "no_waiting()"
+
+
 class LockHeldError(LocalProtocolError):
-    """A verb that may wait was called while a watched lock was held.
+    """A verb that may wait was called while a watched lock was held, or inside ``no_waiting()``.
 
     ``verb`` is what was called, ``lock`` the lock's name, ``where`` the line that took it.
     """
@@ -48,10 +52,16 @@ class LockHeldError(LocalProtocolError):
         self.where = where
 
     def __str__(self) -> str:
-        return (
-            f"{self.verb} may wait, and {self.lock} is held, taken at {self.where}: release it "
-            "first, or call what never waits (send_nowait, multicast_nowait, Outbox.post)"
-        )
+        if self.lock == NO_WAITING:
+            why = f"this is inside {self.lock}, entered at {self.where}: do it behind the block"
+        else:
+            why = (
+                f"{self.lock} is held, taken at {self.where}: release it first, or leave it to a "
+                "task or thread that does not hold it"
+            )
+        # Nothing else has a twin that never waits.
+        twins = ", or call send_nowait or Outbox.post" if self.verb.endswith(".send") else ""
+        return f"{self.verb} may wait, and {why}{twins}"
 
 
 class RemoteProtocolError(NetlinkError):

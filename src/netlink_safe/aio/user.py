@@ -13,7 +13,7 @@ from netlink_safe.errors import NetlinkError
 from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.protocol.message import UserMessage
 from netlink_safe.transport.buffers import checked_size, default_request_buffer
-from netlink_safe.transport.locks import waits
+from netlink_safe.transport.locks import check_async_wait, waits
 from netlink_safe.transport.messaging import SendsNow, UserEnd
 from netlink_safe.wire.constants import NETLINK_USERSOCK
 
@@ -38,6 +38,7 @@ class User(SendsNow, Stream[UserMessage]):
         Raises NetlinkTimeout, which says how often it was tried; NoSuchPeer, KernelError,
         LocalProtocolError, ClosedError.
         """
+        check_async_wait()
         deadline = Deadline(self._end.timeout if timeout is None else timeout)
         await self._turn.give()  # before anything is sent: cancelled here, nothing is
         await result(self._end.send(payload, port_id, deadline), self._waiter)
@@ -73,7 +74,8 @@ def open_user(
     ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
     ``netns`` is a name, a path, a pid or an object with ``fileno()``.
     Raises LocalProtocolError for nonsense, OSError (EADDRINUSE for a port ID that is taken),
-    NotSupported for a protocol that is none, FileNotFoundError and PermissionError for a namespace.
+    PermissionError for groups without CAP_NET_ADMIN, NotSupported for a protocol that is none,
+    FileNotFoundError and PermissionError for a namespace.
     """
     size = checked_size(receive_buffer, default_request_buffer())
     return User(UserEnd(protocol, port_id, groups, timeout, size, netns))

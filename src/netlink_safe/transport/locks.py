@@ -11,9 +11,10 @@ in the first test run.  It is to Python's locks what ``might_sleep()`` is to the
                       task; what another task of the thread holds is that task's affair
 
 What is held stands in one table, which is empty most of the time: to look at it is the whole cost.
-A release clears its entry, whoever makes it.
+A release clears its entry, whoever makes it.  Entries come and go in the same call into C that
+takes the lock or releases it, so that whatever a signal's handler raises finds both or neither.
 
-May call ``errors``.
+May call ``transport.one_call`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import itertools
 import os
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from netlink_safe.errors import LocalProtocolError, LockHeldError
+from netlink_safe.errors import NO_WAITING, LocalProtocolError, LockHeldError
+from netlink_safe.transport.one_call import Attribute, Leaving, in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +45,15 @@ TAKING_FOR_OTHERS: Final = frozenset({"threading", "asyncio", "anyio", "trio", "
 
 PACKAGE: Final = __name__.partition(".")[0] + "."
 
+#: Verbs that are not called by name, as their user knows them.
+SPECIAL_VERBS: Final = {
+    "__init__": "{}()",
+    "__aenter__": "entering {}",
+    "__exit__": "leaving {}",
+    "__aexit__": "leaving {}",
+    "__next__": "iteration over {}",
+    "__anext__": "iteration over {}",
+}
 
 Verb = TypeVar("Verb", bound="Callable[..., Any]")
 
@@ -50,19 +62,18 @@ class LockHeldWarning(RuntimeWarning):
     """What LockHeldError says, where ``NETLINK_SAFE_LOCKS`` is ``warn``."""
 
 
-@attrs.define(slots=True)
+@attrs.frozen(slots=True, eq=False)
 class Holding:
-    """One lock that is held: by which thread, in which task, since which line, how often."""
+    """One lock that is held: by which thread, in which task, since which line."""
 
     name: str
     thread: object
     task: object | None
     where: str
-    count: int = 1
 
 
-#: By the token of what was taken, and the task that took it: an RLock may be taken by several.
-held: Final[dict[tuple[int, int], Holding]] = {}
+#: By the token of what was taken: an RLock may be taken by several tasks of its thread.
+held: Final[dict[int, tuple[Holding, ...]]] = {}
 
 #: The verbs that may wait, by room and qualified name; a test holds it against the surfaces.
 WAITING_VERBS: Final[set[str]] = set()
@@ -83,8 +94,8 @@ def this_thread() -> object:
 def _forget_other_threads() -> None:
     """In a forked child there is none of them."""
     thread = this_thread()
-    for key in [key for key, holding in held.items() if holding.thread is not thread]:
-        del held[key]
+    for token in [token for token, (one, *_) in held.items() if one.thread is not thread]:
+        del held[token]
 
 
 os.register_at_fork(after_in_child=_forget_other_threads)
@@ -100,7 +111,7 @@ def check_blocking_wait() -> None:
     """Raise LockHeldError, or warn, where this thread holds a watched lock."""
     if held:
         thread = this_thread()
-        _complain(one for one in list(held.values()) if one.thread is thread)
+        _complain(one for one in _holdings() if one.thread is thread)
 
 
 def check_async_wait() -> None:
@@ -109,7 +120,7 @@ def check_async_wait() -> None:
         thread, task = this_thread(), current_task()
         _complain(
             one
-            for one in list(held.values())
+            for one in _holdings()
             if one.thread is thread and (one.task is None or one.task is task)
         )
 
@@ -117,42 +128,25 @@ def check_async_wait() -> None:
 class no_waiting:  # noqa: N801  # used as a function is; as a decorator it would guard no coroutine
     """Say of a stretch of code, by ``with``, that nothing in it may wait."""
 
-    def __enter__(self) -> None:
+    def __init__(self) -> None:
         self._token = next(tokens)
-        taken(self._token, "no_waiting()")
+        self._leave = Leaving(in_turn(partial(held.pop, self._token, None))).__exit__
 
-    def __exit__(self, *_: object) -> None:
-        released(self._token)
+    def __enter__(self) -> None:
+        if self._token in held:
+            raise LocalProtocolError("this no_waiting() was entered already; make one for each")
+        held[self._token] = (new_holding(NO_WAITING),)
 
-
-def taken(token: int, name: str) -> None:
-    task = current_task()
-    key = token, id(task)
-    holding = held.get(key)
-    if holding is not None and holding.thread is this_thread():
-        holding.count += 1
-    else:
-        held[key] = Holding(name, this_thread(), task, where())
+    __exit__ = Attribute("_leave")
 
 
-def released(token: int) -> None:
-    """One release: of this task's own entry, or else of whoever's there is."""
-    if not held:
-        return
-    own = token, id(current_task())
-    key = own if own in held else next((key for key in list(held) if key[0] == token), None)
-    holding = None if key is None else held.get(key)
-    if key is None or holding is None:
-        return
-    if holding.count > 1:
-        holding.count -= 1
-    else:
-        held.pop(key, None)
+def new_holding(name: str) -> Holding:
+    """An entry for what the running task is about to take."""
+    return Holding(name, this_thread(), current_task(), where())
 
 
-def forget(token: int) -> None:
-    for key in [key for key in list(held) if key[0] == token]:
-        held.pop(key, None)
+def _holdings() -> list[Holding]:
+    return [one for several in list(held.values()) for one in several]
 
 
 def current_task() -> object | None:
@@ -186,19 +180,29 @@ def _complain(holdings: Iterator[Holding]) -> None:
 
 
 def _frames_of_ours() -> Iterator[FrameType]:
-    """From here out, as long as they are the library's; the last one is what its user called."""
+    """From here out, as long as they are the library's, or contextlib's, which enters for us."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(PACKAGE) and name != "contextlib":
-            return
+    while frame is not None and (_is_ours(frame) or _module(frame) == "contextlib"):
         yield frame
         frame = frame.f_back
 
 
 def _verb() -> str:
-    *_, outermost = _frames_of_ours()
-    return outermost.f_code.co_qualname
+    """What was called, of the class that its user has."""
+    *_, called = filter(_is_ours, _frames_of_ours())
+    name = called.f_code.co_name
+    owner = called.f_locals.get("self")
+    if owner is None:
+        return called.f_code.co_qualname
+    return SPECIAL_VERBS.get(name, f"{{}}.{name}").format(type(owner).__qualname__)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return _module(frame).startswith(PACKAGE)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def where() -> str:
@@ -206,7 +210,7 @@ def where() -> str:
     *_, outermost = _frames_of_ours()
     caller = found = outermost.f_back
     while caller is not None:
-        if caller.f_globals.get("__name__", "").partition(".")[0] not in TAKING_FOR_OTHERS:
+        if _module(caller).partition(".")[0] not in TAKING_FOR_OTHERS:
             found = caller
             break
         caller = caller.f_back

@@ -1,27 +1,24 @@
 """Locks that enter themselves in the table of what is held, and are otherwise as they were.
 
-May call ``transport.locks`` and ``errors``.
+May call ``transport.locks``, ``transport.one_call`` and ``errors``.
 """
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import takewhile
+from operator import call
 from typing import TYPE_CHECKING, Any, Self
+from weakref import finalize
 
 from netlink_safe.errors import LocalProtocolError
-from netlink_safe.transport.locks import (
-    Holding,
-    current_task,
-    forget,
-    held,
-    released,
-    taken,
-    this_thread,
-    tokens,
-    where,
-)
+from netlink_safe.transport.locks import current_task, held, new_holding, tokens, where
+from netlink_safe.transport.one_call import Attribute, Leaving, for_each, in_turn, unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from netlink_safe.transport.locks import Holding
 
 
 def watch_lock(lock: Any, *, name: str | None = None) -> Any:
@@ -29,19 +26,25 @@ def watch_lock(lock: Any, *, name: str | None = None) -> Any:
 
     Takes a lock of threading (Lock or RLock), trio, anyio or asyncio, or a Condition of trio or
     anyio; a Condition of threading, asyncio or anyio may be made of a watched lock.
-    Raises LocalProtocolError for what is none.
+    Raises LocalProtocolError for what is none, and for what is watched already.
     """
     given = name or f"{type(lock).__name__} made at {where()}"
-    home = type(lock).__module__.partition(".")[0]
+    kind = type(lock)
+    home = kind.__module__.partition(".")[0]
     is_condition = hasattr(lock, "notify_all")
-    if hasattr(lock, "_value") or hasattr(lock, "total_tokens") or not hasattr(lock, "acquire"):
+    inner = getattr(lock, "_lock", None) if is_condition else None
+    if isinstance(lock, _Watched) or isinstance(inner, _Watched):
+        raise LocalProtocolError(f"{lock!r} is watched already")
+    # Semaphores and limiters count; some of anyio's say so in their class alone.
+    counts = hasattr(lock, "_value") or hasattr(kind, "value") or hasattr(kind, "total_tokens")
+    if counts or not hasattr(lock, "acquire"):
         raise LocalProtocolError(f"{lock!r} is no lock that can be watched")
     if is_condition and home not in {"trio", "anyio"}:
         raise LocalProtocolError(f"watch the lock of {lock!r}: Condition(watch_lock(lock))")
     if hasattr(lock, "__aenter__"):
-        kinds = {"asyncio": _WatchedAsyncioLock}
-        kind = _WatchedAsyncCondition if is_condition else kinds.get(home, _WatchedAsyncLock)
-        return kind(lock, given)
+        if is_condition:
+            return _WatchedAsyncCondition(lock, given)
+        return (_WatchedAsyncioLock if home == "asyncio" else _WatchedAsyncLock)(lock, given)
     if hasattr(lock, "_is_owned") and hasattr(lock, "_release_save"):
         return _WatchedRLock(lock, given)
     if hasattr(lock, "locked") and hasattr(lock, "__enter__"):
@@ -56,6 +59,10 @@ class _Watched:
         self._lock = lock
         self._name = name
         self._token = next(tokens)
+        # A release that raises, since it was not taken or is another's, changes nothing.
+        self.release: Callable[[], None] = in_turn(lock.release, self._forgetting())
+        # What nobody can release any more is held by nobody.
+        finalize(self.release, held.pop, self._token, None).atexit = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lock, name)
@@ -63,76 +70,72 @@ class _Watched:
     def __repr__(self) -> str:
         return f"<watched {self._name}: {self._lock!r}>"
 
-    def __del__(self) -> None:
-        if "_token" in self.__dict__:
-            forget(self._token)
+    def _forgetting(self) -> Callable[[], object]:
+        return partial(held.pop, self._token, None)
 
-    def release(self) -> None:
-        """Release it."""
-        # The entry goes first: as soon as the lock is free, another may take it and be entered.
-        # Whatever comes between, a signal's handler perhaps, the lock itself is released.
-        before = {key: holding.count for key, holding in held.items() if key[0] == self._token}
-        kept = {key: held[key] for key in before}
-        try:
-            released(self._token)
-        finally:
-            try:
-                self._lock.release()
-            except RuntimeError:  # it was not taken, or is another's
-                for key, holding in kept.items():
-                    holding.count = before[key]
-                    held[key] = holding
-                raise
+    def _enter(self) -> None:
+        held[self._token] = (new_holding(self._name),)
 
 
 class _WatchedLock(_Watched):
-    """A lock of threading."""
+    """A lock of threading, as safe from what a signal's handler raises as it is itself.
+
+    A block that such an error leaves has released it, and none begins without it; where the error
+    comes behind ``acquire()``, before its caller has gone on, it is taken, and in the table.
+    """
+
+    def __init__(self, lock: Any, name: str) -> None:
+        super().__init__(lock, name)
+        self._leave = Leaving(self.release).__exit__
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it."""
-        is_taken = bool(self._lock.acquire(blocking, timeout))
-        if is_taken:
-            self._enter()
-        return is_taken
+        take = partial(self._lock.acquire, blocking, timeout)
+        enter = partial(held.__setitem__, self._token, self._holdings())
+        # Python makes no call behind the one that takes it, so that no handler comes after it.
+        return True in [*takewhile(bool, map(call, (take, enter)))]
 
-    def __enter__(self) -> bool:
-        self._lock.acquire()
-        self._enter()
-        return True
+    __enter__ = acquire
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    __exit__ = Attribute("_leave")
 
-    def _enter(self) -> None:
-        try:
-            taken(self._token, self._name)
-        except BaseException:  # a signal's handler: who asked for the lock does not get it
-            self._lock.release()
-            raise
+    def _holdings(self) -> tuple[Holding, ...]:
+        return (new_holding(self._name),)
+
+    def _release_save(self) -> Any:
+        """Let go of it for a Condition that waits; what comes back is the call that takes it."""
+        return self._saved(self._lock.release, self._lock.acquire)
+
+    #: Makes the call that it is given.
+    _acquire_restore: Any = staticmethod(call)
+
+    def _saved(self, release: Callable[[], object], take: Callable[[], object]) -> Any:
+        mine = held.get(self._token)
+        restore = in_turn(take, partial(held.update, {} if mine is None else {self._token: mine}))
+        return [restore, *map(call, (release, self._forgetting()))][0]  # as in acquire()
 
 
 class _WatchedRLock(_WatchedLock):
-    """A lock of threading that its owner may take again; Condition asks it for more."""
+    """A lock of threading that its owner may take again.
 
-    def release(self) -> None:
-        """Release it."""
-        if self._lock._is_owned():
-            super().release()
-        else:
-            self._lock.release()  # which raises
+    It counts itself: whichever tasks of a thread took it, all hold it until nobody owns it.
+    """
+
+    def _forgetting(self) -> Callable[[], object]:
+        return for_each(partial(held.pop, self._token), unless(self._lock._is_owned))
+
+    def _holdings(self) -> tuple[Holding, ...]:
+        one = new_holding(self._name)
+        before = held.get(self._token)
+        if before is None or before[0].thread is not one.thread:
+            return (one,)
+        tasks = [id(other.task) for other in before]
+        return before if id(one.task) in tasks else (*before, one)
 
     def _release_save(self) -> Any:
-        kept = {key: holding for key, holding in held.items() if key[0] == self._token}
-        forget(self._token)
-        return kept, self._lock._release_save()
-
-    def _acquire_restore(self, saved: Any) -> None:
-        kept, state = saved
-        self._lock._acquire_restore(state)
-        held.update(kept)
-
-    def _is_owned(self) -> bool:
-        return bool(self._lock._is_owned())
+        state: list[Any] = []
+        release = partial(state.extend, map(call, (self._lock._release_save,)))
+        return self._saved(release, for_each(self._lock._acquire_restore, state))
 
 
 class _WatchedAsyncLock(_Watched):
@@ -141,13 +144,13 @@ class _WatchedAsyncLock(_Watched):
     async def acquire(self) -> Any:
         """Take it."""
         result = await self._lock.acquire()
-        taken(self._token, self._name)
+        self._enter()
         return result
 
     def acquire_nowait(self) -> None:
         """Take it now, or raise what the lock raises."""
         self._lock.acquire_nowait()
-        taken(self._token, self._name)
+        self._enter()
 
     async def __aenter__(self) -> Self:
         await self.acquire()
@@ -165,11 +168,11 @@ class _WatchedAsyncioLock(_WatchedAsyncLock):
 
     def acquire(self) -> Any:
         """Take it; a coroutine."""
-        return self._acquire(current_task(), where())
+        return self._acquire(new_holding(self._name))
 
-    async def _acquire(self, task: object | None, line: str) -> Any:
+    async def _acquire(self, asked: Holding) -> Any:
         result = await self._lock.acquire()
-        held[self._token, id(task)] = Holding(self._name, this_thread(), task, line)
+        held[self._token] = (asked,)
         return result
 
 
@@ -178,13 +181,14 @@ class _WatchedAsyncCondition(_WatchedAsyncLock):
 
     async def wait(self) -> Any:
         """Let go, wait to be notified, and take it again."""
-        key = self._token, id(current_task())
-        holding = held.pop(key, None)
+        mine = held.get(self._token)
+        if mine is None or mine[0].task is not current_task():
+            return await self._lock.wait()  # which raises
+        del held[self._token]
         try:
             return await self._lock.wait()
-        finally:
-            if holding is not None:  # it is taken again also where the wait was cancelled
-                held[key] = holding
+        finally:  # it is taken again also where the wait was cancelled
+            held[self._token] = mine
 
     async def wait_for(self, predicate: Callable[[], Any]) -> Any:
         """Wait until something is so."""
