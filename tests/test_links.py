@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +18,9 @@ from links import Links
 from netlink_safe.errors import KernelError, LinkInUseError
 from netlink_safe.families import ovs
 from netlink_safe.families.link import (
+    IFF_UP,
+    IFNAME,
+    NETNSA_FD,
     RTM_DELLINK,
     RTM_GETNSID,
     RTM_NEWLINK,
@@ -24,7 +28,7 @@ from netlink_safe.families.link import (
     Link,
 )
 from netlink_safe.families.link_guard import deletion
-from netlink_safe.protocol.plans import HERE, Ask, AskFamily, Done, OtherPlaces, OwnersOf, Pause
+from netlink_safe.protocol.plans import Ask, AskFamily, Done, OwnersOf, Pause, Places
 from netlink_safe.protocol.plans import Place as Where
 from netlink_safe.wire.attributes import Attributes
 from surfaces import Surface, on_every_surface
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
 
     from netlink_safe.protocol.plans import Wish
 
+OWN = Where(None, 5)
 BLUE = Where("blue", 7)
+RED = Where("red", 8)
 DATAPATH = ovs.Datapath(9, "dp0", 0, ())
 
 
@@ -60,11 +66,17 @@ class Box:
     def __init__(self, *links: Link) -> None:
         self.links = {link.index: link for link in links}
         self.elsewhere: dict[int, Link] = {}
+        self.far: dict[int, Link] = {}
         self.ports: dict[str, ovs.Vport] = {}
-        self.places: list[Where] = [BLUE]
+        self.places: list[Where] = [OWN, BLUE]
+        self.closed: set[Where] = set()
+        #: Which number a namespace has in another, by their descriptors; red has none here.
+        self.numbers = {(5, 5): 0, (5, 7): 3, (8, 5): 1, (7, 5): 2}
         self.owners: dict[int, int] = {}
         self.refused: dict[str, int] = {}
         self.slow = 0
+        self.gone_by_then = False
+        self.numbered_late: dict[tuple[int, int], int] = {}
         self.did: list[str] = []
         self.told: list[str] = []
 
@@ -78,7 +90,7 @@ class Box:
                 answer = error = None
                 try:
                     answer = self.grant(wish)
-                except KernelError as refused:
+                except (KernelError, PermissionError) as refused:
                     error = refused
         except StopIteration:
             return
@@ -90,15 +102,17 @@ class Box:
             case Pause():
                 self.slow -= 1
                 return None
-            case OtherPlaces():
+            case Places():
                 return self.places
             case OwnersOf(port_ids=port_ids):
                 return {port: pid for port, pid in self.owners.items() if port in port_ids}
-            case AskFamily(request=request):
+            case AskFamily(place=place, request=request):
+                self.enter(place)
                 return self.ovs(request)
             case Ask(place=place, request=request) if request.type == RTM_GETNSID:
-                return [3]
+                return self.number(place, request)
             case Ask(place=place, request=request):
+                self.enter(place)
                 return self.route(place, request)
         raise AssertionError(wish)
 
@@ -106,51 +120,79 @@ class Box:
         if what in self.refused:
             raise KernelError(self.refused[what], what)
 
+    def enter(self, place: Where) -> None:
+        if place in self.closed:
+            raise PermissionError(errno.EPERM, "entering another network namespace", place.label)
+
+    def number(self, place: Where, request: Any) -> list[int]:
+        at = place.descriptor or 5
+        known = {about: number for (asked, about), number in self.numbers.items() if asked == at}
+        if request.is_dump:
+            return sorted(known.values())
+        about = Attributes(request.payload, 4, len(request.payload)).u32(NETNSA_FD) or 0
+        if about not in {place.descriptor for place in self.places}:
+            raise KernelError(errno.EINVAL, request.name)
+        return [known.get(about, -1)]
+
+    def table(self, place: Where, request: Any) -> dict[int, Link]:
+        """The links that are meant, by place or by number."""
+        at = place.descriptor
+        through = Attributes(request.payload, 16, len(request.payload)).u32(TARGET_NETNSID)
+        if through is not None:
+            self.check("look elsewhere")
+            self.numbers.update(self.numbered_late)
+            (at,) = [
+                about for (asked, about), n in self.numbers.items() if (asked, n) == (5, through)
+            ]
+        return {7: self.elsewhere, 8: self.far}.get(at or 5, self.links)
+
     def route(self, place: Where, request: Any) -> Any:
-        name = request.name
-        if name == "links":
-            return list(self.links.values())
+        table = self.table(place, request)
+        if request.is_dump:
+            return list(table.values())
+        index, flags = struct.unpack_from("=iI", request.payload, 4)
         if request.type == RTM_DELLINK:
             self.check("delete")
-            index = int(name.split()[-1])
             self.did.append(f"delete {self.links.pop(index).name}")
             return []
         if request.type == RTM_NEWLINK:
-            index = int(name.split()[-1])
-            is_up = bool(request.payload[8] & 1)
-            self.check("up" if is_up else "down")
-            self.links[index] = attrs.evolve(self.links[index], is_up=is_up)
-            return self.did.append(f"{'up' if is_up else 'down'} {self.links[index].name}")
-        said = Attributes(request.payload, 16, len(request.payload))
-        through = TARGET_NETNSID in said
-        wanted = name.removeprefix("the link ")
-        table = self.elsewhere if place != HERE or through else self.links
-        if through:
-            self.check("look elsewhere")
+            word = "up" if flags & IFF_UP else "down"
+            self.check(word)
+            self.links[index] = attrs.evolve(self.links[index], is_up=word == "up")
+            return self.did.append(f"{word} {self.links[index].name}")
+        if self.did:
+            self.check("look again")
+        name = Attributes(request.payload, 16, len(request.payload)).text(IFNAME)
         for link in table.values():
-            if wanted in {link.name, str(link.index)}:
+            if name == link.name or index == link.index:
                 return [link]
-        raise KernelError(errno.ENODEV, name)
+        raise KernelError(errno.ENODEV, request.name)
 
     def ovs(self, request: Any) -> Any:
         if request.family == ovs.DATAPATHS:
             return [DATAPATH]
-        name = request.name.split()[-4] if " of Open" in request.name else ""
+        name = Attributes(request.attributes, 0, len(request.attributes)).text(ovs.NAME)
         if name not in self.ports:
             raise KernelError(errno.ENODEV, request.name)
         if request.command == ovs.DEL:
+            if self.gone_by_then:
+                self.take_out(name)
             self.check("detach")
             self.did.append(f"detach {name}")
-            self.ports = {} if self.slow <= 0 else self.ports
-            for table in (self.links, self.elsewhere):
-                for link in list(table.values()):
-                    if link.name == name:
-                        table[link.index] = attrs.evolve(link, slave_kind=None, master=None)
+            if self.slow <= 0:
+                self.take_out(name)
             return []
         port = self.ports[name]
         if self.slow == 1 and self.did:
-            del self.ports[name]
+            self.take_out(name)
         return [port]
+
+    def take_out(self, name: str) -> None:
+        del self.ports[name]
+        for table in (self.links, self.elsewhere, self.far):
+            for link in list(table.values()):
+                if link.name == name:
+                    table[link.index] = attrs.evolve(link, slave_kind=None, master=None)
 
 
 def port(name: str, upcall_ports: tuple[int, ...] = ()) -> ovs.Vport:
@@ -220,6 +262,29 @@ def test_a_step_that_fails_is_undone() -> None:
     assert box.told == ["left was set down", "left was set up again"]
 
 
+@pytest.mark.parametrize("step", ["look again", "delete"])
+def test_whatever_fails_behind_setting_down_is_undone(step: str) -> None:
+    """Also where nothing can be seen any more, or the deletion itself is refused."""
+    box = pair_with_port()
+    box.refused[step] = errno.EBUSY
+    with pytest.raises(KernelError, match="EBUSY"):
+        box.carry_out(deletion("left", detach=True))
+    assert box.did[0] == "down left"
+    assert box.did[-1] == "up left"
+    assert box.told[-1] == "left was set up again"
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.ENOENT])
+def test_a_port_that_is_out_already_is_as_good(number: int) -> None:
+    """Somebody else took it out between the look and the order."""
+    box = pair_with_port()
+    box.refused["detach"] = number
+    box.gone_by_then = True
+    box.carry_out(deletion("left", detach=True))
+    assert box.did == ["down left", "delete left"]
+    assert "the port right was out already" in box.told
+
+
 def test_what_cannot_be_undone_is_told() -> None:
     """And does not hide why it was to be undone."""
     box = pair_with_port()
@@ -269,7 +334,7 @@ def distant() -> Box:
     """left here, and its peer a port in another namespace."""
     box = Box(a_link(2, "left", peer=3, peer_netnsid=3))
     box.elsewhere = {
-        3: a_link(3, "right", peer=2, slave_kind="openvswitch", master=9),
+        3: a_link(3, "right", peer=2, peer_netnsid=0, slave_kind="openvswitch", master=9),
         9: a_link(9, "dp0", kind="openvswitch"),
     }
     box.ports["right"] = port("right")
@@ -289,7 +354,7 @@ def test_a_peer_elsewhere_is_asked_for_through_its_number() -> None:
 def test_a_namespace_without_a_name_is_called_by_its_path() -> None:
     """The command enters it by that."""
     box = distant()
-    box.places = [Where("/proc/7/ns/net", 7)]
+    box.places = [OWN, Where("/proc/7/ns/net", 7)]
     with pytest.raises(LinkInUseError) as refused:
         box.carry_out(deletion("left"))
     assert refused.value.command.startswith("nsenter --net=/proc/7/ns/net ovs-")
@@ -298,7 +363,7 @@ def test_a_namespace_without_a_name_is_called_by_its_path() -> None:
 def test_a_namespace_that_is_not_found_is_no_excuse() -> None:
     """The master's name is the datapath's; detaching is refused, since it cannot be done."""
     box = distant()
-    box.places = []
+    box.places = [OWN]
     for detach in (False, True):
         with pytest.raises(LinkInUseError, match="a port of the datapath dp0") as refused:
             box.carry_out(deletion("left", detach=detach))
@@ -315,7 +380,7 @@ def test_a_peer_that_cannot_be_looked_at_keeps_the_link(number: int) -> None:
     """It may be a port, and whoever deletes it all the same must say so."""
     box = distant()
     box.refused["look elsewhere"] = number
-    box.places = []
+    box.places = [OWN]
     with pytest.raises(LinkInUseError, match="cannot be looked into from here"):
         box.carry_out(deletion("left"))
     assert box.did == []
@@ -326,6 +391,7 @@ def test_a_peer_that_cannot_be_looked_at_keeps_the_link(number: int) -> None:
 def test_a_peer_that_is_asked_inside_its_namespace_is_seen() -> None:
     """Where it cannot be asked for from outside, but the namespace can be entered."""
     box = distant()
+    box.elsewhere[3] = attrs.evolve(box.elsewhere[3], peer_netnsid=2)  # by its own count
     box.refused["look elsewhere"] = errno.EOPNOTSUPP
     with pytest.raises(LinkInUseError, match="right in the network namespace blue is port 1"):
         box.carry_out(deletion("left"))
@@ -345,6 +411,108 @@ def test_what_stands_on_a_link_goes_with_it() -> None:
         box.carry_out(deletion("right.5"))
     box.carry_out(deletion("stranger"))
     assert box.did == ["delete stranger"]
+
+
+def test_what_stands_on_the_other_end_elsewhere_goes_with_it() -> None:
+    """A VLAN on a peer in blue, and a port of blue's datapath."""
+    box = distant()
+    box.elsewhere[3] = attrs.evolve(box.elsewhere[3], slave_kind=None, master=None)
+    box.elsewhere[4] = a_link(4, "right.7", kind="vlan", peer=3, slave_kind="openvswitch", master=9)
+    box.ports = {"right.7": port("right.7")}
+    with pytest.raises(LinkInUseError, match=r"right\.7 in the network namespace blue is port 1"):
+        box.carry_out(deletion("left"))
+    box.carry_out(deletion("left", detach=True))
+    assert box.did == ["down left", "detach right.7", "delete left"]
+
+
+def macvlan_elsewhere() -> Link:
+    return a_link(
+        4, "above", kind="macvlan", peer=2, peer_netnsid=0, slave_kind="openvswitch", master=9
+    )
+
+
+def test_what_stands_on_a_link_may_be_elsewhere_itself() -> None:
+    """A macvlan that was moved to blue says that what it stands on is here."""
+    box = pair()
+    box.elsewhere = {4: macvlan_elsewhere(), 5: a_link(5, "own", kind="macvlan", peer=2)}
+    box.ports = {"above": port("above")}
+    with pytest.raises(LinkInUseError, match="above in the network namespace blue is port 1"):
+        box.carry_out(deletion("left"))
+    box.carry_out(deletion("left", force=True))
+    assert box.did == ["delete left"]
+
+
+def test_a_namespace_without_a_number_here_is_entered() -> None:
+    """Whoever makes a macvlan inside it numbers nothing here; its numbers are its own."""
+    box = pair()
+    box.places = [OWN, BLUE, RED]
+    box.far = {4: attrs.evolve(macvlan_elsewhere(), peer_netnsid=1)}
+    box.ports = {"above": port("above")}
+    with pytest.raises(LinkInUseError, match="above in the network namespace red is port 1"):
+        box.carry_out(deletion("left"))
+    box.far[4] = attrs.evolve(box.far[4], peer_netnsid=7)  # of a namespace that is not found
+    box.carry_out(deletion("left"))
+    assert box.did == ["delete left"]
+
+
+def test_a_namespace_that_got_its_number_by_the_look_is_known_by_it() -> None:
+    """The kernel numbers what it tells of: a VLAN in blue on a macvlan in red on a link here."""
+    box = pair()
+    box.places = [OWN, BLUE, RED]
+    box.far = {4: a_link(4, "above", kind="macvlan", peer=2, peer_netnsid=1)}
+    box.elsewhere = {
+        6: a_link(6, "above.7", kind="vlan", peer=4, peer_netnsid=6, slave_kind="openvswitch")
+    }
+    box.ports = {"above.7": port("above.7")}
+    box.numbered_late = {(5, 8): 6}
+    with pytest.raises(LinkInUseError, match=r"above\.7 in the network namespace blue is port 1"):
+        box.carry_out(deletion("left"))
+
+
+def test_what_cannot_be_looked_into_for_what_stands_there_is_passed_over() -> None:
+    """Else nobody without rights in all namespaces could delete a link."""
+    box = pair()
+    box.places = [OWN, BLUE, RED]
+    box.far = {4: attrs.evolve(macvlan_elsewhere(), peer_netnsid=1)}
+    box.refused["look elsewhere"] = errno.EPERM
+    box.closed = {BLUE, RED}
+    box.carry_out(deletion("left"))
+    assert box.did == ["delete left"]
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_peer_in_a_namespace_that_may_not_be_entered_keeps_the_link(detach: bool) -> None:
+    """It may be a port; force goes on."""
+    box = distant()
+    box.refused["look elsewhere"] = errno.EPERM
+    box.closed = {BLUE}
+    with pytest.raises(LinkInUseError, match="cannot be looked into from here"):
+        box.carry_out(deletion("left", detach=detach))
+    assert box.did == []
+    box.carry_out(deletion("left", detach=detach, force=True))
+    assert box.did == ["delete left"]
+
+
+def test_a_port_that_may_be_seen_and_not_reached_is_told_as_far_as_it_is_seen() -> None:
+    """Its name and its datapath's; it is not detached, and force deletes it as it is."""
+    box = distant()
+    box.closed = {BLUE}
+    for options in ({}, {"detach": True}, {"detach": True, "force": True}):
+        with pytest.raises(LinkInUseError, match=r"right in .* blue is a port of the datapath dp0"):
+            box.carry_out(deletion("left", **options))
+    assert box.did == []
+    box.carry_out(deletion("left", force=True))
+    assert box.did == ["delete left"]
+
+
+@pytest.mark.parametrize("kind", ["gretap", "ip6gretap", "sit", "vti", "xfrm", None])
+def test_what_only_says_where_its_packets_leave_lives_on(kind: str | None) -> None:
+    """A tunnel that is a port is left in its datapath."""
+    box = pair()
+    box.links[4] = a_link(4, "tunnel", kind=kind, peer=2, slave_kind="openvswitch", master=9)
+    box.ports["tunnel"] = port("tunnel")
+    box.carry_out(deletion("left", detach=True))
+    assert box.did == ["delete left"]
 
 
 def test_links_that_point_at_each_other_are_looked_at_once() -> None:
