@@ -5,21 +5,29 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import socket
 import struct
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
 import pytest
 
 import kernel
 import netlink_safe as nls
 from links import Links
+from netlink_safe import blocking
+from netlink_safe.aio import waiting
+from netlink_safe.blocking.waiting import Waiter, result
 from netlink_safe.errors import KernelError, LinkInUseError
-from netlink_safe.families import ovs
+from netlink_safe.families import ctrl, ovs
 from netlink_safe.families.link import (
     IFF_UP,
     IFNAME,
+    MTU,
     NETNSA_FD,
     RTM_DELLINK,
     RTM_GETNSID,
@@ -27,16 +35,21 @@ from netlink_safe.families.link import (
     TARGET_NETNSID,
     Link,
 )
-from netlink_safe.families.link_guard import deletion
+from netlink_safe.families.link_guard import CANNOT_LOOK, deletion
+from netlink_safe.families.link_stack import Stack, stack_of
 from netlink_safe.protocol.plans import Ask, AskFamily, Done, OwnersOf, Pause, Places
 from netlink_safe.protocol.plans import Place as Where
-from netlink_safe.wire.attributes import Attributes
-from surfaces import Surface, on_every_surface
+from netlink_safe.transport.opening import own_terms
+from netlink_safe.transport.plans import Hands, carried_out
+from netlink_safe.transport.workers import offload
+from netlink_safe.wire.attributes import Attributes, build_attribute, build_nested, build_text
+from surfaces import ASYNC_SURFACES, SURFACES, Surface, on_every_surface, on_surfaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from netlink_safe.protocol.plans import Wish
+    from netlink_safe.protocol.plans import Plan, Wish
+    from netlink_safe.protocol.request import Request
 
 OWN = Where(None, 5)
 BLUE = Where("blue", 7)
@@ -283,6 +296,18 @@ def test_a_port_that_is_out_already_is_as_good(number: int) -> None:
     box.carry_out(deletion("left", detach=True))
     assert box.did == ["down left", "delete left"]
     assert "the port right was out already" in box.told
+
+
+def test_what_is_broken_off_was_told_as_far_as_it_came() -> None:
+    """It cannot undo anything then: nobody carries out its wishes any more."""
+    box = pair_with_port()
+    plan = deletion("left", detach=True)
+    wish = next(plan)
+    while not box.told:
+        wish = plan.send(box.grant(wish))
+    plan.close()
+    assert box.did == ["down left"]
+    assert box.told == ["left was set down"]
 
 
 def test_what_cannot_be_undone_is_told() -> None:
@@ -567,6 +592,106 @@ async def test_a_peer_in_another_namespace_is_looked_at(surface: Surface) -> Non
 
 
 @on_every_surface
+async def test_what_is_said_to_go_is_what_goes(surface: Surface) -> None:
+    """The other end, and what stands on either, in namespaces that have a number here or none."""
+    with kernel.named_namespace("blue") as blue, kernel.named_namespace("red") as red:
+        with Links() as links:
+            links.make("left", "right")
+            links.make("other", "stranger")
+            links.move("right", blue)
+            try:
+                links.make_macvlan("above", "left", red)  # which red keeps to itself
+                links.make_macvlan("beside", "other", red)
+                links.make_vxlan("over", "left")
+            except OSError as error:
+                pytest.skip(f"a kernel without macvlan or vxlan: {error}")
+            links.move("over", blue)
+
+        def on_the_right() -> None:
+            with Links() as links:
+                links.make_macvlan("far", "right", red)
+
+        kernel.in_namespace(blue, on_the_right)
+        stack = seen_to_go("left")
+        assert not stack.has_unseen
+        places = {one.link.name: one.where.place for one in stack.going}
+        assert set(places) == {"left", "right", "above", "over", "far"}
+        labels = {name: place.label if place else "?" for name, place in places.items()}
+        assert labels == {
+            "left": None,
+            "right": "blue",
+            "above": "red",
+            "over": "blue",
+            "far": "red",
+        }
+        before = [there(), kernel.in_namespace(blue, there), kernel.in_namespace(red, there)]
+        assert set.union(*before) == {*places, "beside", "other", "stranger", "lo"}
+        await surface.delete_link("left")
+        assert there() == {"lo", "other", "stranger"}
+        assert kernel.in_namespace(blue, there) == {"lo"}
+        assert kernel.in_namespace(red, there) == {"lo", "beside"}
+
+
+def seen_to_go(name: str) -> Stack:
+    """What is seen to go with a link of this name."""
+    with blocking.open_route() as route:
+        link = route.request(nls.link(name))
+    terms = own_terms(30, "a look")
+    return result(carried_out(stack_of(link), Hands(None, ctrl), terms), Waiter())
+
+
+def test_a_namespace_that_may_not_be_entered_is_one_that_cannot_be_looked_into() -> None:
+    """Who has rights here alone is told so of a peer there; force goes on, and so does all else."""
+    for surface in SURFACES:
+        told = delete_as_a_lodger(surface)
+        assert told == [f"left was not deleted: {CANNOT_LOOK}", "deleted", "deleted"], surface.name
+
+
+def delete_as_a_lodger(surface: Surface) -> list[str]:
+    """What is told to root of a user namespace whose veth has its other end outside.
+
+    First without force, then with it; and then of a pair that is all inside.
+    """
+    ready, entered = os.pipe()
+    go, given = os.pipe()
+
+    def child() -> str:
+        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+        os.write(entered, str(os.getpid()).encode())
+        os.read(go, 1)
+        told = [kernel.in_thread(partial(attempt, surface, force=force)) for force in (False, True)]
+        with Links() as links:
+            links.make("left", "right")
+        return "\n".join([*told, kernel.in_thread(partial(attempt, surface))])
+
+    def lodge() -> None:
+        with Links() as links:
+            links.make("left", "right")
+            links.move("left", f"/proc/{os.read(ready, 32).decode()}/ns/net")
+            links.move("right", "/run/netns/blue")
+        os.write(given, b"!")
+
+    with kernel.named_namespace("blue") as blue:
+        landlord = threading.Thread(target=lodge)
+        landlord.start()
+        told = kernel.in_child(child)
+        landlord.join()
+        assert kernel.in_namespace(blue, there) == {"lo"}
+    for descriptor in (ready, entered, go, given):
+        os.close(descriptor)
+    return told.split("\n")
+
+
+def attempt(surface: Surface, **options: bool) -> str:
+    """What comes of an attempt to delete a link."""
+    try:
+        anyio.run(partial(surface.delete_link, "left", **options), backend=surface.backend)
+    except nls.LinkInUseError as error:
+        return str(error)
+    return "deleted"
+
+
+@on_every_surface
 async def test_nonsense_is_refused(surface: Surface) -> None:
     """A name that can be none, no time at all, a namespace that is not there."""
     for name in ("", "x" * 16, None, "a\0b", 0):
@@ -578,22 +703,124 @@ async def test_nonsense_is_refused(surface: Surface) -> None:
         await surface.delete_link("left", netns="nothing")
 
 
+def interrupted(at: Callable[[], None]) -> Plan[None]:
+    """A plan that is given up half way."""
+    yield Done("left was set down")
+    at()
+    yield Pause(60)
+
+
+def test_ctrl_c_is_told_what_was_done() -> None:
+    """Nothing is undone, and the traceback says what there is to undo."""
+    terms = own_terms(60, "a deletion")
+    main = threading.get_ident()
+    plan = interrupted(lambda: signal.pthread_kill(main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as ended:
+        result(offload(carried_out(plan, Hands(None, ctrl), terms), terms), Waiter())
+    assert ended.value.__notes__ == ["done before that: left was set down"]
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_cancellation_is_told_what_was_done(surface: Surface) -> None:
+    """Whoever catches it reads it in the notes."""
+    del surface
+    terms = own_terms(60, "a deletion")
+    steps = offload(carried_out(interrupted(lambda: None), Hands(None, ctrl), terms), terms)
+    notes: list[str] = []
+
+    async def delete() -> None:
+        try:
+            await waiting.result(steps, waiting.Waiter())
+        except anyio.get_cancelled_exc_class() as error:
+            notes.extend(error.__notes__)
+            raise
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(delete)
+            while not terms.done:
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    assert notes == ["done before that: left was set down"]
+
+
+def test_a_deadline_says_what_was_done_before_and_since() -> None:
+    """The error tells what was done up to it, its note what was undone."""
+    terms = own_terms(0.05, "a deletion")
+
+    def plan() -> Plan[None]:
+        yield Done("left was set down")
+        try:
+            yield Pause(60)
+        except nls.NetlinkTimeout:
+            yield Done("left was set up again")
+            raise
+
+    with pytest.raises(nls.NetlinkTimeout, match="done before that: left was set down") as late:
+        result(carried_out(plan(), Hands(None, ctrl), terms), Waiter())
+    assert late.value.__notes__ == ["done since: left was set up again"]
+
+
 def test_without_rights_nothing_is_deleted() -> None:
     """EPERM is the kernel's, and the link is there."""
     with Links() as links:
         links.make("left", "right")
 
     def child() -> None:
-        from netlink_safe import blocking
-
         kernel.drop_all_rights()
         blocking.delete_link("left")
 
     told = kernel.in_child(child)
     assert told.startswith("KernelError: the kernel refused the deletion of link")
     assert "EPERM" in told
-    assert "left" in there()
-    assert os.getpid() > 0
+    assert {"left", "right"} <= there()
+
+
+def raw(attributes: bytes) -> Request[None]:
+    """An order to change a link, in bytes."""
+    order = nls.set_link("left", is_up=False)
+    return attrs.evolve(order, payload=order.payload + attributes)
+
+
+#: What is asked, what the error must say, and the path that it must give.
+WRONG: list[tuple[Any, str, tuple[int, ...], str | None]] = [
+    (nls.set_link("left", mtu=20), "mtu less than device minimum", (), None),
+    (nls.set_link("left", mtu=70000), "mtu greater than device maximum", (), None),
+    (nls.links(4711), "Invalid target network namespace id", (), None),
+    (raw(build_attribute(MTU, b"12")), "failed policy validation", (4,), "IFLA_MTU"),
+    (raw(build_text(IFNAME, "x" * 16)), "failed policy validation", (3,), "IFLA_IFNAME"),
+    (raw(build_attribute(13, b"12")), "failed policy validation", (13,), "13"),
+    (
+        raw(build_nested(18, build_text(1, "veth"), build_nested(2, build_attribute(1, b"12")))),
+        "failed policy validation",
+        (18, 2, 1),
+        "18.2.1",
+    ),
+]
+
+
+async def asked(route: Any, request: Any) -> None:
+    """Ask for a row, or for all."""
+    if request.is_dump:
+        assert [row async for row in route.dump(request)]
+    else:
+        await route.request(request)
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("number", range(len(WRONG)))
+@on_every_surface
+async def test_a_wrong_request_is_answered_with_what_is_wrong(
+    surface: Surface, number: int
+) -> None:
+    """The kernel's message, and the path of the attribute that it means."""
+    request, text, path, attribute = WRONG[number]
+    async with surface.open_route() as route:
+        with pytest.raises(nls.KernelError, match=text) as refused:
+            await asked(route, request)
+        assert (refused.value.path, refused.value.attribute) == (path, attribute)
+        assert attribute is None or f"attribute {attribute}" in str(refused.value)
+        assert (await route.request(nls.link("left"))).name == "left"
 
 
 @on_every_surface
