@@ -6,10 +6,11 @@ unregistering netdev with carrier").  And whoever deletes one end of a pair dele
 
 ::
 
-    look      the link, its other end, here or in another namespace, and what stands on either
+    look      at all that goes with the link, wherever it is: see link_stack
     refuse    if one of them is a port: with the datapath, the port, and the command that helps
     detach    where that is asked for: set the link down, take the port out, see that it is gone
     delete    the link, and see that it is gone, too
+    undo      what fails behind setting down: set the link up again
 
 May call ``families``, ``protocol`` and ``errors``.
 """
