@@ -18,13 +18,17 @@ RTM_DELLINK: Final = 17
 NLM_F_REQUEST_ACK: Final = 0x05
 NLM_F_CREATE_EXCL: Final = 0x600
 IFLA_IFNAME: Final = 3
+IFLA_LINK: Final = 5
 IFLA_LINKINFO: Final = 18
 IFLA_GROUP: Final = 27
+IFLA_NET_NS_FD: Final = 28
 IFLA_NUM_TX_QUEUES: Final = 31
 IFLA_NUM_RX_QUEUES: Final = 32
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
 VETH_INFO_PEER: Final = 1
+IFLA_VXLAN_ID: Final = 1
+IFLA_VXLAN_LINK: Final = 3
 
 #: A group of links is deleted in one go, several times as fast as one by one.
 GROUP: Final = 7
@@ -61,6 +65,29 @@ class Links:
             IFLA_INFO_DATA, peer_there
         )
         self._ask(RTM_NEWLINK, NLM_F_CREATE_EXCL, 0, _named(name), (IFLA_LINKINFO, info))
+
+    def make_macvlan(self, name: str, under: str, path: str) -> None:
+        """A macvlan of a link that is here, made in the network namespace of a path."""
+        lower = build_attribute(IFLA_LINK, _U32.pack(socket.if_nametoindex(under)))
+        info = build_attribute(IFLA_INFO_KIND, b"macvlan")
+        with open(path, encoding="ascii") as file:
+            there = build_attribute(IFLA_NET_NS_FD, _U32.pack(file.fileno()))
+            body = _named(name) + lower + there
+            self._ask(RTM_NEWLINK, NLM_F_CREATE_EXCL, 0, body, (IFLA_LINKINFO, info))
+
+    def make_vxlan(self, name: str, under: str) -> None:
+        """A vxlan over a link."""
+        data = build_attribute(IFLA_VXLAN_ID, _U32.pack(7)) + build_attribute(
+            IFLA_VXLAN_LINK, _U32.pack(socket.if_nametoindex(under))
+        )
+        info = build_attribute(IFLA_INFO_KIND, b"vxlan") + build_attribute(IFLA_INFO_DATA, data)
+        self._ask(RTM_NEWLINK, NLM_F_CREATE_EXCL, 0, _named(name), (IFLA_LINKINFO, info))
+
+    def move(self, name: str, path: str) -> None:
+        """A link, into the network namespace of a path."""
+        with open(path, encoding="ascii") as file:
+            there = build_attribute(IFLA_NET_NS_FD, _U32.pack(file.fileno()))
+            self._ask(RTM_NEWLINK, 0, socket.if_nametoindex(name), there)
 
     def delete(self, name: str) -> None:
         """A link, and its peer with it."""

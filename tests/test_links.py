@@ -6,11 +6,15 @@ import errno
 import gc
 import itertools
 import os
+import signal
 import socket
+import struct
 import subprocess
-import sys
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
 import pytest
 
@@ -18,27 +22,40 @@ import kernel
 import netlink_safe as nls
 from links import Links
 from netlink_safe import blocking
+from netlink_safe.aio import waiting
+from netlink_safe.blocking.waiting import Waiter, result
 from netlink_safe.errors import KernelError, LinkInUseError
-from netlink_safe.families import ovs
+from netlink_safe.families import ctrl, ovs
 from netlink_safe.families.link import (
+    IFF_UP,
+    IFNAME,
+    MTU,
+    NETNSA_FD,
     RTM_DELLINK,
     RTM_GETNSID,
     RTM_NEWLINK,
     TARGET_NETNSID,
     Link,
 )
-from netlink_safe.families.link_guard import deletion
-from netlink_safe.protocol.plans import HERE, Ask, AskFamily, Done, OtherPlaces, OwnersOf, Pause
+from netlink_safe.families.link_guard import CANNOT_LOOK, deletion
+from netlink_safe.families.link_stack import Stack, stack_of
+from netlink_safe.protocol.plans import Ask, AskFamily, Done, OwnersOf, Pause, Places
 from netlink_safe.protocol.plans import Place as Where
-from netlink_safe.wire.attributes import Attributes
-from surfaces import Surface, on_every_surface
+from netlink_safe.transport.opening import own_terms
+from netlink_safe.transport.plans import Hands, carried_out
+from netlink_safe.transport.workers import offload
+from netlink_safe.wire.attributes import Attributes, build_attribute, build_nested, build_text
+from surfaces import ASYNC_SURFACES, SURFACES, Surface, on_every_surface, on_surfaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from netlink_safe.protocol.plans import Wish
+    from netlink_safe.protocol.plans import Plan, Wish
+    from netlink_safe.protocol.request import Request
 
+OWN = Where(None, 5)
 BLUE = Where("blue", 7)
+RED = Where("red", 8)
 DATAPATH = ovs.Datapath(9, "dp0", 0, ())
 
 
@@ -64,11 +81,17 @@ class Box:
     def __init__(self, *links: Link) -> None:
         self.links = {link.index: link for link in links}
         self.elsewhere: dict[int, Link] = {}
+        self.far: dict[int, Link] = {}
         self.ports: dict[str, ovs.Vport] = {}
-        self.places: list[Where] = [BLUE]
+        self.places: list[Where] = [OWN, BLUE]
+        self.closed: set[Where] = set()
+        #: Which number a namespace has in another, by their descriptors; red has none here.
+        self.numbers = {(5, 5): 0, (5, 7): 3, (8, 5): 1, (7, 5): 2}
         self.owners: dict[int, int] = {}
         self.refused: dict[str, int] = {}
         self.slow = 0
+        self.gone_by_then = False
+        self.numbered_late: dict[tuple[int, int], int] = {}
         self.did: list[str] = []
         self.told: list[str] = []
 
@@ -82,7 +105,7 @@ class Box:
                 answer = error = None
                 try:
                     answer = self.grant(wish)
-                except KernelError as refused:
+                except (KernelError, PermissionError) as refused:
                     error = refused
         except StopIteration:
             return
@@ -94,15 +117,17 @@ class Box:
             case Pause():
                 self.slow -= 1
                 return None
-            case OtherPlaces():
+            case Places():
                 return self.places
             case OwnersOf(port_ids=port_ids):
                 return {port: pid for port, pid in self.owners.items() if port in port_ids}
-            case AskFamily(request=request):
+            case AskFamily(place=place, request=request):
+                self.enter(place)
                 return self.ovs(request)
             case Ask(place=place, request=request) if request.type == RTM_GETNSID:
-                return [3]
+                return self.number(place, request)
             case Ask(place=place, request=request):
+                self.enter(place)
                 return self.route(place, request)
         raise AssertionError(wish)
 
@@ -110,53 +135,82 @@ class Box:
         if what in self.refused:
             raise KernelError(self.refused[what], what)
 
+    def enter(self, place: Where) -> None:
+        if place in self.closed:
+            raise PermissionError(errno.EPERM, "entering another network namespace", place.label)
+
+    def number(self, place: Where, request: Any) -> list[int]:
+        at = place.descriptor or 5
+        known = {about: number for (asked, about), number in self.numbers.items() if asked == at}
+        if request.is_dump:
+            return sorted(known.values())
+        about = Attributes(request.payload, 4, len(request.payload)).u32(NETNSA_FD) or 0
+        if about not in {place.descriptor for place in self.places}:
+            raise KernelError(errno.EINVAL, request.name)
+        return [known.get(about, -1)]
+
+    def table(self, place: Where, request: Any) -> dict[int, Link]:
+        """The links that are meant, by place or by number."""
+        at = place.descriptor
+        through = Attributes(request.payload, 16, len(request.payload)).u32(TARGET_NETNSID)
+        if through is not None:
+            self.check("look elsewhere")
+            self.numbers.update(self.numbered_late)
+            (at,) = [
+                about for (asked, about), n in self.numbers.items() if (asked, n) == (5, through)
+            ]
+        return {7: self.elsewhere, 8: self.far}.get(at or 5, self.links)
+
     def route(self, place: Where, request: Any) -> Any:
-        name = request.name
-        index = int.from_bytes(request.payload[4:8], sys.byteorder)
-        if name == "links":
-            return list(self.links.values())
+        table = self.table(place, request)
+        if request.is_dump:
+            return list(table.values())
+        index, flags = struct.unpack_from("=iI", request.payload, 4)
         if request.type == RTM_DELLINK:
             self.check("delete")
             link = self.links.pop(index)
             self.did.append(f"delete {link.name}")
-            assert name == f"the deletion of the link {link.name}"
+            assert request.name == f"the deletion of the link {link.name}"
             return []
         if request.type == RTM_NEWLINK:
-            assert name == f"a change of the link {self.links[index].name}"
-            is_up = bool(request.payload[8] & 1)
-            self.check("up" if is_up else "down")
-            self.links[index] = attrs.evolve(self.links[index], is_up=is_up)
-            return self.did.append(f"{'up' if is_up else 'down'} {self.links[index].name}")
-        said = Attributes(request.payload, 16, len(request.payload))
-        through = TARGET_NETNSID in said
-        wanted = name.removeprefix("the link ")
-        table = self.elsewhere if place != HERE or through else self.links
-        if through:
-            self.check("look elsewhere")
+            assert request.name == f"a change of the link {self.links[index].name}"
+            word = "up" if flags & IFF_UP else "down"
+            self.check(word)
+            self.links[index] = attrs.evolve(self.links[index], is_up=word == "up")
+            return self.did.append(f"{word} {self.links[index].name}")
+        if self.did:
+            self.check("look again")
+        name = Attributes(request.payload, 16, len(request.payload)).text(IFNAME)
         for link in table.values():
-            if wanted in {link.name, str(link.index)}:
+            if name == link.name or index == link.index:
                 return [link]
-        raise KernelError(errno.ENODEV, name)
+        raise KernelError(errno.ENODEV, request.name)
 
     def ovs(self, request: Any) -> Any:
         if request.family == ovs.DATAPATHS:
             return [DATAPATH]
-        name = request.name.split()[-4] if " of Open" in request.name else ""
+        name = Attributes(request.attributes, 0, len(request.attributes)).text(ovs.NAME)
         if name not in self.ports:
             raise KernelError(errno.ENODEV, request.name)
         if request.command == ovs.DEL:
+            if self.gone_by_then:
+                self.take_out(name)
             self.check("detach")
             self.did.append(f"detach {name}")
-            self.ports = {} if self.slow <= 0 else self.ports
-            for table in (self.links, self.elsewhere):
-                for link in list(table.values()):
-                    if link.name == name:
-                        table[link.index] = attrs.evolve(link, slave_kind=None, master=None)
+            if self.slow <= 0:
+                self.take_out(name)
             return []
         port = self.ports[name]
         if self.slow == 1 and self.did:
-            del self.ports[name]
+            self.take_out(name)
         return [port]
+
+    def take_out(self, name: str) -> None:
+        del self.ports[name]
+        for table in (self.links, self.elsewhere, self.far):
+            for link in list(table.values()):
+                if link.name == name:
+                    table[link.index] = attrs.evolve(link, slave_kind=None, master=None)
 
 
 def port(name: str, upcall_ports: tuple[int, ...] = ()) -> ovs.Vport:
@@ -226,6 +280,41 @@ def test_a_step_that_fails_is_undone() -> None:
     assert box.told == ["left was set down", "left was set up again"]
 
 
+@pytest.mark.parametrize("step", ["look again", "delete"])
+def test_whatever_fails_behind_setting_down_is_undone(step: str) -> None:
+    """Also where nothing can be seen any more, or the deletion itself is refused."""
+    box = pair_with_port()
+    box.refused[step] = errno.EBUSY
+    with pytest.raises(KernelError, match="EBUSY"):
+        box.carry_out(deletion("left", detach=True))
+    assert box.did[0] == "down left"
+    assert box.did[-1] == "up left"
+    assert box.told[-1] == "left was set up again"
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.ENOENT])
+def test_a_port_that_is_out_already_is_as_good(number: int) -> None:
+    """Somebody else took it out between the look and the order."""
+    box = pair_with_port()
+    box.refused["detach"] = number
+    box.gone_by_then = True
+    box.carry_out(deletion("left", detach=True))
+    assert box.did == ["down left", "delete left"]
+    assert "the port right was out already" in box.told
+
+
+def test_what_is_broken_off_was_told_as_far_as_it_came() -> None:
+    """It cannot undo anything then: nobody carries out its wishes any more."""
+    box = pair_with_port()
+    plan = deletion("left", detach=True)
+    wish = next(plan)
+    while not box.told:
+        wish = plan.send(box.grant(wish))
+    plan.close()
+    assert box.did == ["down left"]
+    assert box.told == ["left was set down"]
+
+
 def test_what_cannot_be_undone_is_told() -> None:
     """And does not hide why it was to be undone."""
     box = pair_with_port()
@@ -275,7 +364,7 @@ def distant() -> Box:
     """left here, and its peer a port in another namespace."""
     box = Box(a_link(2, "left", peer=3, peer_netnsid=3))
     box.elsewhere = {
-        3: a_link(3, "right", peer=2, slave_kind="openvswitch", master=9),
+        3: a_link(3, "right", peer=2, peer_netnsid=0, slave_kind="openvswitch", master=9),
         9: a_link(9, "dp0", kind="openvswitch"),
     }
     box.ports["right"] = port("right")
@@ -295,7 +384,7 @@ def test_a_peer_elsewhere_is_asked_for_through_its_number() -> None:
 def test_a_namespace_without_a_name_is_called_by_its_path() -> None:
     """The command enters it by that."""
     box = distant()
-    box.places = [Where("/proc/7/ns/net", 7)]
+    box.places = [OWN, Where("/proc/7/ns/net", 7)]
     with pytest.raises(LinkInUseError) as refused:
         box.carry_out(deletion("left"))
     assert refused.value.command.startswith("nsenter --net=/proc/7/ns/net ovs-")
@@ -304,7 +393,7 @@ def test_a_namespace_without_a_name_is_called_by_its_path() -> None:
 def test_a_namespace_that_is_not_found_is_no_excuse() -> None:
     """The master's name is the datapath's; detaching is refused, since it cannot be done."""
     box = distant()
-    box.places = []
+    box.places = [OWN]
     for detach in (False, True):
         with pytest.raises(LinkInUseError, match="a port of the datapath dp0") as refused:
             box.carry_out(deletion("left", detach=detach))
@@ -321,7 +410,7 @@ def test_a_peer_that_cannot_be_looked_at_keeps_the_link(number: int) -> None:
     """It may be a port, and whoever deletes it all the same must say so."""
     box = distant()
     box.refused["look elsewhere"] = number
-    box.places = []
+    box.places = [OWN]
     with pytest.raises(LinkInUseError, match="cannot be looked into from here"):
         box.carry_out(deletion("left"))
     assert box.did == []
@@ -332,6 +421,7 @@ def test_a_peer_that_cannot_be_looked_at_keeps_the_link(number: int) -> None:
 def test_a_peer_that_is_asked_inside_its_namespace_is_seen() -> None:
     """Where it cannot be asked for from outside, but the namespace can be entered."""
     box = distant()
+    box.elsewhere[3] = attrs.evolve(box.elsewhere[3], peer_netnsid=2)  # by its own count
     box.refused["look elsewhere"] = errno.EOPNOTSUPP
     with pytest.raises(LinkInUseError, match="right in the network namespace blue is port 1"):
         box.carry_out(deletion("left"))
@@ -351,6 +441,108 @@ def test_what_stands_on_a_link_goes_with_it() -> None:
         box.carry_out(deletion("right.5"))
     box.carry_out(deletion("stranger"))
     assert box.did == ["delete stranger"]
+
+
+def test_what_stands_on_the_other_end_elsewhere_goes_with_it() -> None:
+    """A VLAN on a peer in blue, and a port of blue's datapath."""
+    box = distant()
+    box.elsewhere[3] = attrs.evolve(box.elsewhere[3], slave_kind=None, master=None)
+    box.elsewhere[4] = a_link(4, "right.7", kind="vlan", peer=3, slave_kind="openvswitch", master=9)
+    box.ports = {"right.7": port("right.7")}
+    with pytest.raises(LinkInUseError, match=r"right\.7 in the network namespace blue is port 1"):
+        box.carry_out(deletion("left"))
+    box.carry_out(deletion("left", detach=True))
+    assert box.did == ["down left", "detach right.7", "delete left"]
+
+
+def macvlan_elsewhere() -> Link:
+    return a_link(
+        4, "above", kind="macvlan", peer=2, peer_netnsid=0, slave_kind="openvswitch", master=9
+    )
+
+
+def test_what_stands_on_a_link_may_be_elsewhere_itself() -> None:
+    """A macvlan that was moved to blue says that what it stands on is here."""
+    box = pair()
+    box.elsewhere = {4: macvlan_elsewhere(), 5: a_link(5, "own", kind="macvlan", peer=2)}
+    box.ports = {"above": port("above")}
+    with pytest.raises(LinkInUseError, match="above in the network namespace blue is port 1"):
+        box.carry_out(deletion("left"))
+    box.carry_out(deletion("left", force=True))
+    assert box.did == ["delete left"]
+
+
+def test_a_namespace_without_a_number_here_is_entered() -> None:
+    """Whoever makes a macvlan inside it numbers nothing here; its numbers are its own."""
+    box = pair()
+    box.places = [OWN, BLUE, RED]
+    box.far = {4: attrs.evolve(macvlan_elsewhere(), peer_netnsid=1)}
+    box.ports = {"above": port("above")}
+    with pytest.raises(LinkInUseError, match="above in the network namespace red is port 1"):
+        box.carry_out(deletion("left"))
+    box.far[4] = attrs.evolve(box.far[4], peer_netnsid=7)  # of a namespace that is not found
+    box.carry_out(deletion("left"))
+    assert box.did == ["delete left"]
+
+
+def test_a_namespace_that_got_its_number_by_the_look_is_known_by_it() -> None:
+    """The kernel numbers what it tells of: a VLAN in blue on a macvlan in red on a link here."""
+    box = pair()
+    box.places = [OWN, BLUE, RED]
+    box.far = {4: a_link(4, "above", kind="macvlan", peer=2, peer_netnsid=1)}
+    box.elsewhere = {
+        6: a_link(6, "above.7", kind="vlan", peer=4, peer_netnsid=6, slave_kind="openvswitch")
+    }
+    box.ports = {"above.7": port("above.7")}
+    box.numbered_late = {(5, 8): 6}
+    with pytest.raises(LinkInUseError, match=r"above\.7 in the network namespace blue is port 1"):
+        box.carry_out(deletion("left"))
+
+
+def test_what_cannot_be_looked_into_for_what_stands_there_is_passed_over() -> None:
+    """Else nobody without rights in all namespaces could delete a link."""
+    box = pair()
+    box.places = [OWN, BLUE, RED]
+    box.far = {4: attrs.evolve(macvlan_elsewhere(), peer_netnsid=1)}
+    box.refused["look elsewhere"] = errno.EPERM
+    box.closed = {BLUE, RED}
+    box.carry_out(deletion("left"))
+    assert box.did == ["delete left"]
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_peer_in_a_namespace_that_may_not_be_entered_keeps_the_link(detach: bool) -> None:
+    """It may be a port; force goes on."""
+    box = distant()
+    box.refused["look elsewhere"] = errno.EPERM
+    box.closed = {BLUE}
+    with pytest.raises(LinkInUseError, match="cannot be looked into from here"):
+        box.carry_out(deletion("left", detach=detach))
+    assert box.did == []
+    box.carry_out(deletion("left", detach=detach, force=True))
+    assert box.did == ["delete left"]
+
+
+def test_a_port_that_may_be_seen_and_not_reached_is_told_as_far_as_it_is_seen() -> None:
+    """Its name and its datapath's; it is not detached, and force deletes it as it is."""
+    box = distant()
+    box.closed = {BLUE}
+    for options in ({}, {"detach": True}, {"detach": True, "force": True}):
+        with pytest.raises(LinkInUseError, match=r"right in .* blue is a port of the datapath dp0"):
+            box.carry_out(deletion("left", **options))
+    assert box.did == []
+    box.carry_out(deletion("left", force=True))
+    assert box.did == ["delete left"]
+
+
+@pytest.mark.parametrize("kind", ["gretap", "ip6gretap", "sit", "vti", "xfrm", None])
+def test_what_only_says_where_its_packets_leave_lives_on(kind: str | None) -> None:
+    """A tunnel that is a port is left in its datapath."""
+    box = pair()
+    box.links[4] = a_link(4, "tunnel", kind=kind, peer=2, slave_kind="openvswitch", master=9)
+    box.ports["tunnel"] = port("tunnel")
+    box.carry_out(deletion("left", detach=True))
+    assert box.did == ["delete left"]
 
 
 def test_links_that_point_at_each_other_are_looked_at_once() -> None:
@@ -449,6 +641,106 @@ async def test_a_peer_in_another_namespace_is_looked_at(surface: Surface) -> Non
 
 
 @on_every_surface
+async def test_what_is_said_to_go_is_what_goes(surface: Surface) -> None:
+    """The other end, and what stands on either, in namespaces that have a number here or none."""
+    with kernel.named_namespace("blue") as blue, kernel.named_namespace("red") as red:
+        with Links() as links:
+            links.make("left", "right")
+            links.make("other", "stranger")
+            links.move("right", blue)
+            try:
+                links.make_macvlan("above", "left", red)  # which red keeps to itself
+                links.make_macvlan("beside", "other", red)
+                links.make_vxlan("over", "left")
+            except OSError as error:
+                pytest.skip(f"a kernel without macvlan or vxlan: {error}")
+            links.move("over", blue)
+
+        def on_the_right() -> None:
+            with Links() as links:
+                links.make_macvlan("far", "right", red)
+
+        kernel.in_namespace(blue, on_the_right)
+        stack = seen_to_go("left")
+        assert not stack.has_unseen
+        places = {one.link.name: one.where.place for one in stack.going}
+        assert set(places) == {"left", "right", "above", "over", "far"}
+        labels = {name: place.label if place else "?" for name, place in places.items()}
+        assert labels == {
+            "left": None,
+            "right": "blue",
+            "above": "red",
+            "over": "blue",
+            "far": "red",
+        }
+        before = [there(), kernel.in_namespace(blue, there), kernel.in_namespace(red, there)]
+        assert set.union(*before) == {*places, "beside", "other", "stranger", "lo"}
+        await surface.delete_link("left")
+        assert there() == {"lo", "other", "stranger"}
+        assert kernel.in_namespace(blue, there) == {"lo"}
+        assert kernel.in_namespace(red, there) == {"lo", "beside"}
+
+
+def seen_to_go(name: str) -> Stack:
+    """What is seen to go with a link of this name."""
+    with blocking.open_route() as route:
+        link = route.request(nls.link(name))
+    terms = own_terms(30, "a look")
+    return result(carried_out(stack_of(link), Hands(None, ctrl), terms), Waiter())
+
+
+def test_a_namespace_that_may_not_be_entered_is_one_that_cannot_be_looked_into() -> None:
+    """Who has rights here alone is told so of a peer there; force goes on, and so does all else."""
+    for surface in SURFACES:
+        told = delete_as_a_lodger(surface)
+        assert told == [f"left was not deleted: {CANNOT_LOOK}", "deleted", "deleted"], surface.name
+
+
+def delete_as_a_lodger(surface: Surface) -> list[str]:
+    """What is told to root of a user namespace whose veth has its other end outside.
+
+    First without force, then with it; and then of a pair that is all inside.
+    """
+    ready, entered = os.pipe()
+    go, given = os.pipe()
+
+    def child() -> str:
+        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET)
+        os.write(entered, str(os.getpid()).encode())
+        os.read(go, 1)
+        told = [kernel.in_thread(partial(attempt, surface, force=force)) for force in (False, True)]
+        with Links() as links:
+            links.make("left", "right")
+        return "\n".join([*told, kernel.in_thread(partial(attempt, surface))])
+
+    def lodge() -> None:
+        with Links() as links:
+            links.make("left", "right")
+            links.move("left", f"/proc/{os.read(ready, 32).decode()}/ns/net")
+            links.move("right", "/run/netns/blue")
+        os.write(given, b"!")
+
+    with kernel.named_namespace("blue") as blue:
+        landlord = threading.Thread(target=lodge)
+        landlord.start()
+        told = kernel.in_child(child)
+        landlord.join()
+        assert kernel.in_namespace(blue, there) == {"lo"}
+    for descriptor in (ready, entered, go, given):
+        os.close(descriptor)
+    return told.split("\n")
+
+
+def attempt(surface: Surface, **options: bool) -> str:
+    """What comes of an attempt to delete a link."""
+    try:
+        anyio.run(partial(surface.delete_link, "left", **options), backend=surface.backend)
+    except nls.LinkInUseError as error:
+        return str(error)
+    return "deleted"
+
+
+@on_every_surface
 async def test_nonsense_is_refused(surface: Surface) -> None:
     """A name that can be none, no time at all, a namespace that is not there."""
     for name in ("", "x" * 128, "\u00e9" * 64, "\ud800", None, "a\0b", 0, True):
@@ -466,6 +758,64 @@ async def test_nonsense_is_refused(surface: Surface) -> None:
         await surface.delete_link("left", netns="nothing")
 
 
+def interrupted(at: Callable[[], None]) -> Plan[None]:
+    """A plan that is given up half way."""
+    yield Done("left was set down")
+    at()
+    yield Pause(60)
+
+
+def test_ctrl_c_is_told_what_was_done() -> None:
+    """Nothing is undone, and the traceback says what there is to undo."""
+    terms = own_terms(60, "a deletion")
+    main = threading.get_ident()
+    plan = interrupted(lambda: signal.pthread_kill(main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as ended:
+        result(offload(carried_out(plan, Hands(None, ctrl), terms), terms), Waiter())
+    assert ended.value.__notes__ == ["done before that: left was set down"]
+
+
+@on_surfaces(ASYNC_SURFACES)
+async def test_a_cancellation_is_told_what_was_done(surface: Surface) -> None:
+    """Whoever catches it reads it in the notes."""
+    del surface
+    terms = own_terms(60, "a deletion")
+    steps = offload(carried_out(interrupted(lambda: None), Hands(None, ctrl), terms), terms)
+    notes: list[str] = []
+
+    async def delete() -> None:
+        try:
+            await waiting.result(steps, waiting.Waiter())
+        except anyio.get_cancelled_exc_class() as error:
+            notes.extend(error.__notes__)
+            raise
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(delete)
+            while not terms.done:
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    assert notes == ["done before that: left was set down"]
+
+
+def test_a_deadline_says_what_was_done_before_and_since() -> None:
+    """The error tells what was done up to it, its note what was undone."""
+    terms = own_terms(0.05, "a deletion")
+
+    def plan() -> Plan[None]:
+        yield Done("left was set down")
+        try:
+            yield Pause(60)
+        except nls.NetlinkTimeout:
+            yield Done("left was set up again")
+            raise
+
+    with pytest.raises(nls.NetlinkTimeout, match="done before that: left was set down") as late:
+        result(carried_out(plan(), Hands(None, ctrl), terms), Waiter())
+    assert late.value.__notes__ == ["done since: left was set up again"]
+
+
 def test_without_rights_nothing_is_deleted() -> None:
     """EPERM is the kernel's, and the link is there."""
     with Links() as links:
@@ -478,8 +828,54 @@ def test_without_rights_nothing_is_deleted() -> None:
     told = kernel.in_child(child)
     assert told.startswith("KernelError: the kernel refused the deletion of the link left")
     assert "EPERM" in told
-    assert "left" in there()
-    assert os.getpid() > 0
+    assert {"left", "right"} <= there()
+
+
+def raw(attributes: bytes) -> Request[None]:
+    """An order to change a link, in bytes."""
+    order = nls.set_link("left", is_up=False)
+    return attrs.evolve(order, payload=order.payload + attributes)
+
+
+#: What is asked, what the error must say, and the path that it must give.
+WRONG: list[tuple[Any, str, tuple[int, ...], str | None]] = [
+    (nls.set_link("left", mtu=20), "mtu less than device minimum", (), None),
+    (nls.set_link("left", mtu=70000), "mtu greater than device maximum", (), None),
+    (nls.links(4711), "Invalid target network namespace id", (), None),
+    (raw(build_attribute(MTU, b"12")), "failed policy validation", (4,), "IFLA_MTU"),
+    (raw(build_text(IFNAME, "x" * 16)), "failed policy validation", (3,), "IFLA_IFNAME"),
+    (raw(build_attribute(13, b"12")), "failed policy validation", (13,), "13"),
+    (
+        raw(build_nested(18, build_text(1, "veth"), build_nested(2, build_attribute(1, b"12")))),
+        "failed policy validation",
+        (18, 2, 1),
+        "18.2.1",
+    ),
+]
+
+
+async def asked(route: Any, request: Any) -> None:
+    """Ask for a row, or for all."""
+    if request.is_dump:
+        assert [row async for row in route.dump(request)]
+    else:
+        await route.request(request)
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("number", range(len(WRONG)))
+@on_every_surface
+async def test_a_wrong_request_is_answered_with_what_is_wrong(
+    surface: Surface, number: int
+) -> None:
+    """The kernel's message, and the path of the attribute that it means."""
+    request, text, path, attribute = WRONG[number]
+    async with surface.open_route() as route:
+        with pytest.raises(nls.KernelError, match=text) as refused:
+            await asked(route, request)
+        assert (refused.value.path, refused.value.attribute) == (path, attribute)
+        assert attribute is None or f"attribute {attribute}" in str(refused.value)
+        assert (await route.request(nls.link("left"))).name == "left"
 
 
 @on_every_surface

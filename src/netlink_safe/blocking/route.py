@@ -56,20 +56,25 @@ def delete_link(
     """Delete a network link, unless a port of an Open vSwitch datapath would go with it.
 
     ``name`` is its name, an alternative one, or its index.
-    It looks at the link, at the other end of a pair, here or in another namespace, and at what
-    stands on either, and refuses with LinkInUseError, which names datapath, port and the command
-    that takes the port out.
+    It looks at the link, at the other end of a pair, and at what stands on either and goes with it
+    (VLAN, macvlan, vxlan and the like), here and in every network namespace that it may look into,
+    and refuses with LinkInUseError, which names datapath, port and the command that takes the port
+    out; so it does where the other end is in a namespace that it may not look into.
     With ``detach`` it takes the port out itself: the link is set down, the vport deleted and seen
     to be gone, and only then the link is deleted.  A port that a living process serves, which would
     put it back, it leaves alone.
     ``force`` goes on in spite of that, deletes a link whose other end cannot be looked at, and,
-    without ``detach``, a link that is a port.
-    ``timeout``, in seconds, is for all of it.  Where a step fails the link is set up again, and
-    what was done is in the error's notes; NetlinkTimeout says it in its text.
+    without ``detach``, looks at nothing.
+    ``timeout``, in seconds, is for all of it.  Where a step fails the link is set up again, a port
+    that is out stays out, and what was done is in the error's notes; NetlinkTimeout says it in its
+    text.  A cancellation, Ctrl-C, or a deadline that finds the kernel inside a system call undoes
+    nothing: the link may stay down, and its port out; what was done is told in the same way.
 
     It cannot promise: that nobody makes the link a port between the look and the deletion, since
-    the kernel has no order for both; anything about ports of a datapath in user space (netdev,
-    DPDK), which do not show; or about a namespace that is deleted as a whole with one end in it.
+    the kernel has no order for both; to see what stands on it in a namespace that it may not look
+    into, or that has no number here, no name in /run/netns and no process; anything about ports of
+    a datapath in user space (netdev, DPDK), which do not show; or about a namespace that is deleted
+    as a whole with one end in it.
     Raises LinkInUseError; KernelError (ENODEV where there is no such link, EPERM without
     CAP_NET_ADMIN); NetlinkTimeout; LocalProtocolError; FileNotFoundError, PermissionError for a
     namespace.

@@ -29,7 +29,7 @@ RTM_NEWNSID, RTM_GETNSID = 88, 90
 
 ADDRESS, IFNAME, MTU, LINK, MASTER, OPERSTATE, LINKINFO = 1, 3, 4, 5, 10, 16, 18
 EXT_MASK, LINK_NETNSID, TARGET_NETNSID, ALT_IFNAME = 29, 37, 46, 53
-INFO_KIND, INFO_SLAVE_KIND = 1, 4
+INFO_KIND, INFO_DATA, INFO_SLAVE_KIND = 1, 2, 4
 NETNSA_NSID, NETNSA_FD = 1, 3
 RTEXT_FILTER_SKIP_STATS: Final = 8
 IFF_UP: Final = 1
@@ -50,6 +50,9 @@ _SKIP_STATISTICS: Final = build_u32(EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 #: Of these, deleting one end deletes the other.
 PAIRED: Final = frozenset({"veth", "netkit"})
+#: These say what they stand on in an attribute of their own, not in IFLA_LINK: they have no
+#: ndo_get_iflink (IFLA_VXLAN_LINK, IFLA_AMT_LINK).
+LINK_OF_KIND: Final = {"vxlan": 3, "amt": 4}
 
 
 @attrs.frozen(slots=True)
@@ -109,14 +112,17 @@ def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
     )
 
 
-def links() -> Request[Link]:
-    """Ask for all links of the network namespace, by dump."""
+def links(netnsid: int | None = None) -> Request[Link]:
+    """Ask for all links of the network namespace, by dump.
+
+    ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
+    """
     return Request(
         name="links",
         protocol=NETLINK_ROUTE,
         type=RTM_GETLINK,
         flags=NLM_F_DUMP,
-        payload=_LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS,
+        payload=_LINK.pack(0, 0, 0, 0, 0) + _SKIP_STATISTICS + _through(netnsid),
         row_type=RTM_NEWLINK,
         row_minimum=_SIZE,
         read=_read_links,
@@ -147,12 +153,22 @@ def delete_link_unguarded(index: int) -> Request[None]:
 
 def namespace_number(descriptor: int) -> Request[int]:
     """Ask which number a network namespace has here, -1 for none, by an open descriptor of it."""
+    about = build_u32(NETNSA_FD, descriptor)
+    return _number_request("the number of a network namespace", 0, about)
+
+
+def namespace_numbers() -> Request[int]:
+    """Ask for the numbers of all network namespaces that have one here, by dump."""
+    return _number_request("the numbers of network namespaces", NLM_F_DUMP, b"")
+
+
+def _number_request(name: str, flags: int, attributes: bytes) -> Request[int]:
     return Request(
-        name="the number of a network namespace",
+        name=name,
         protocol=NETLINK_ROUTE,
         type=RTM_GETNSID,
-        flags=0,
-        payload=_GENERIC.pack(0) + build_u32(NETNSA_FD, descriptor),
+        flags=flags,
+        payload=_GENERIC.pack(0) + attributes,
         row_type=RTM_NEWNSID,
         row_minimum=HEADER.size + _GENERIC.size,
         read=_read_numbers,
@@ -229,12 +245,20 @@ def _read_links(data: bytes, offset: int, strides: Strides, rows: list[Link]) ->
                 address=said.raw(ADDRESS),
                 master=said.u32(MASTER),
                 slave_kind=None if info is None else info.text(INFO_SLAVE_KIND),
-                peer=said.u32(LINK),
+                peer=_peer(said, info),
                 peer_netnsid=said.s32(LINK_NETNSID),
                 netnsid=said.s32(TARGET_NETNSID),
             )
         )
     return end
+
+
+def _peer(said: Attributes, info: Attributes | None) -> int | None:
+    own = None if info is None else LINK_OF_KIND.get(info.text(INFO_KIND) or "")
+    if info is None or own is None:
+        return said.u32(LINK)
+    data = info.nested(INFO_DATA)
+    return None if data is None else data.u32(own)
 
 
 def _read_numbers(data: bytes, offset: int, strides: Strides, rows: list[int]) -> int:

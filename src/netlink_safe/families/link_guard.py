@@ -6,10 +6,11 @@ unregistering netdev with carrier").  And whoever deletes one end of a pair dele
 
 ::
 
-    look      the link, its other end, here or in another namespace, and what stands on either
+    look      at all that goes with the link, wherever it is: see link_stack
     refuse    if one of them is a port: with the datapath, the port, and the command that helps
     detach    where that is asked for: set the link down, take the port out, see that it is gone
     delete    the link, and see that it is gone, too
+    undo      what fails behind setting down: set the link up again
 
 May call ``families``, ``protocol`` and ``errors``.
 """
@@ -24,13 +25,13 @@ import attrs
 from netlink_safe.errors import KernelError, LinkInUseError, NetlinkError
 from netlink_safe.families import link as links
 from netlink_safe.families import ovs
+from netlink_safe.families.link_stack import stack_of
 from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.protocol.plans import (
     HERE,
     Ask,
     AskFamily,
     Done,
-    OtherPlaces,
     OwnersOf,
     Pause,
     Place,
@@ -38,14 +39,11 @@ from netlink_safe.protocol.plans import (
 
 if TYPE_CHECKING:
     from netlink_safe.families.link import Link
+    from netlink_safe.families.link_stack import Going
     from netlink_safe.protocol.plans import Plan
     from netlink_safe.protocol.request import Request
 
 OPENVSWITCH: Final = "openvswitch"
-#: The namespace may be looked into only by who has rights there, or it cannot be asked through.
-CLOSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL})
-
-
 #: There is no such link or port; or not even the family, and so no port.
 MISSING: Final = frozenset({errno.ENODEV, errno.ENOENT})
 CANNOT_LOOK: Final = (
@@ -81,14 +79,13 @@ class _Port:
 def deletion(wanted: str | int, detach: bool = False, force: bool = False) -> Plan[None]:
     """Delete a link, guarded; see ``delete_link``."""
     (link,) = yield Ask(HERE, links.link(wanted))
-    ports = yield from _ports(link, force)
+    ports = [] if force and not detach else (yield from _ports(link, force))
     if ports and not detach:
-        owner = yield from _owner(ports[0])
-        if not force:
-            raise ports[0].error(link, owner)
-    if ports and detach:
-        yield from _detach_all(link, ports, force)
-    yield _asked(link, "the deletion of the link", links.delete_link_unguarded(link.index))
+        raise ports[0].error(link, (yield from _owner(ports[0])))
+    if ports:
+        yield from _detach_and_delete(link, ports, force)
+    else:
+        yield _delete(link)
     yield Done(f"{link.name} was deleted")
     yield from _until_gone(_asked(link, "the link", links.link(link.index)))
 
@@ -102,94 +99,47 @@ def _set(link: Link, is_up: bool) -> Ask:
     return _asked(link, "a change of the link", links.set_link(link.index, is_up=is_up))
 
 
+def _delete(link: Link) -> Ask:
+    return _asked(link, "the deletion of the link", links.delete_link_unguarded(link.index))
+
+
 def _ports(link: Link, force: bool) -> Plan[list[_Port]]:
     """The ports that would go with a link."""
-    going = yield from _going_with(link, force)
+    stack = yield from stack_of(link)
+    if stack.has_unseen and not force:
+        raise _unsafe(link, CANNOT_LOOK)
     ports = []
-    for one, netnsid in going:
-        if one.slave_kind != OPENVSWITCH:
-            continue
-        place = HERE if netnsid is None else (yield from _place_of(netnsid))
-        vport = datapath = None
-        if place is not None:
-            vport = yield from _found(AskFamily(place, ovs.vport(one.name)))
-        if place is not None and vport is not None:
-            datapath = yield from _found(AskFamily(place, ovs.datapath(vport.datapath)))
-        master = None
-        if one.master is not None:
-            master = yield from _found(Ask(HERE, links.link(one.master, netnsid)), CLOSED)
-        ports.append(_Port(one, place, vport, datapath, None if master is None else master.name))
+    for one in stack.going:
+        if one.link.slave_kind == OPENVSWITCH:
+            ports.append((yield from _port(one)))  # noqa: PERF401  # nor can it yield
     return ports
 
 
-def _going_with(link: Link, force: bool) -> Plan[list[tuple[Link, int | None]]]:
-    """The link, its other end, and what stands on either; the last two with their namespace."""
-    going: list[tuple[Link, int | None]] = [(link, None)]
-    if link.is_paired and link.peer is not None and link.peer_netnsid is not None:
-        try:
-            (peer,) = yield Ask(HERE, links.link(link.peer, link.peer_netnsid))
-            going.append((peer, link.peer_netnsid))
-        except KernelError as error:
-            if error.errno not in CLOSED:
-                raise
-            peer = yield from _peer_inside(link)
-            if peer is not None:
-                going.append((peer, link.peer_netnsid))
-            elif not force:
-                raise _unsafe(link, CANNOT_LOOK) from error
-    here = {one.index: one for one in (yield Ask(HERE, links.links()))}
-    indexes = [link.index]
-    for index in indexes:  # grows while it is gone through: what stands on what was found
-        one = here.get(index, link)
-        others = {other.index for other in here.values() if _stands_on(other, one)}
-        if one.is_paired and one.peer_netnsid is None and one.peer in here:
-            others.add(one.peer)
-        indexes += sorted(others - set(indexes))
-    return going + [(here[index], None) for index in indexes[1:] if index in here]
-
-
-def _stands_on(upper: Link, lower: Link) -> bool:
-    """Whether one is a VLAN, or something of the kind, of another, which goes with it."""
-    return (
-        upper.peer == lower.index
-        and upper.peer_netnsid is None
-        and not upper.is_paired
-        and upper.index != lower.index
-    )
-
-
-def _peer_inside(link: Link) -> Plan[Link | None]:
-    """The other end of a pair, asked inside its namespace, if that can be found."""
-    place = None if link.peer_netnsid is None else (yield from _place_of(link.peer_netnsid))
-    if place is None or link.peer is None:
-        return None
-    peer: Link | None = yield from _found(Ask(place, links.link(link.peer)))
-    return peer
+def _port(one: Going) -> Plan[_Port]:
+    """What is to be known of a port; no more than its name and its master's where it is closed."""
+    place = one.where.place
+    vport = datapath = None
+    try:
+        if place is not None:
+            vport = yield from _found(AskFamily(place, ovs.vport(one.link.name)))
+        if place is not None and vport is not None:
+            datapath = yield from _found(AskFamily(place, ovs.datapath(vport.datapath)))
+    except PermissionError:  # entering another namespace takes CAP_SYS_ADMIN there
+        if place == HERE:
+            raise
+    return _Port(one.link, place, vport, datapath, one.master)
 
 
 def _unsafe(link: Link, reason: str) -> LinkInUseError:
     return LinkInUseError(link.name, link.name, None, None, reason=reason)
 
 
-def _place_of(netnsid: int) -> Plan[Place | None]:
-    """The namespace that has a number here; None where it is not to be found."""
-    for place in (yield OtherPlaces()):
-        try:
-            (number,) = yield Ask(HERE, links.namespace_number(place.descriptor))
-        except KernelError:  # it has just ended
-            continue
-        if number == netnsid:
-            found: Place = place
-            return found
-    return None
-
-
-def _found(wish: Ask | AskFamily, passed_over: frozenset[int] = frozenset()) -> Plan[Any]:
+def _found(wish: Ask | AskFamily) -> Plan[Any]:
     """The one row of a question; None where there is no such thing."""
     try:
         rows = yield wish
     except KernelError as error:
-        if error.errno not in MISSING | passed_over:
+        if error.errno not in MISSING:
             raise
         return None
     return rows[0] if rows else None
@@ -206,20 +156,21 @@ def _owner(port: _Port) -> Plan[int | None]:
     return next(iter(sorted(owners.values(), reverse=True)), None)
 
 
-def _detach_all(link: Link, ports: list[_Port], force: bool) -> Plan[None]:
-    """Take every port out, behind setting the link down; set it up again where that fails."""
+def _detach_and_delete(link: Link, ports: list[_Port], force: bool) -> Plan[None]:
+    """Set the link down, take every port out, and delete it; set it up again where that fails."""
     for port in ports:
         owner = yield from _owner(port)
         if port.place is None or port.vport is None or (owner is not None and not force):
             raise port.error(link, owner)
     yield _set(link, False)
     yield Done(f"{link.name} was set down")
-    (now,) = yield _asked(link, "the link", links.link(link.index))
-    if now.is_up:
-        raise _unsafe(link, "it was set down and came up again: somebody else is at it")
     try:
+        (now,) = yield _asked(link, "the link", links.link(link.index))
+        if now.is_up:
+            raise _unsafe(link, "it was set down and came up again: somebody else is at it")
         for port in ports:
             yield from _detach(port)
+        yield _delete(link)
     except (NetlinkError, OSError):
         if link.is_up:
             yield from _set_up_again(link)
@@ -230,8 +181,13 @@ def _detach(port: _Port) -> Plan[None]:
     """Take one port out, and see that it is none any more."""
     if port.place is None or port.vport is None:
         return
-    yield AskFamily(port.place, ovs.delete_vport(port.link.name, port.vport.datapath))
-    yield Done(f"the port {port.link.name} was taken out")
+    try:
+        yield AskFamily(port.place, ovs.delete_vport(port.link.name, port.vport.datapath))
+        yield Done(f"the port {port.link.name} was taken out")
+    except KernelError as error:
+        if error.errno not in MISSING:
+            raise
+        yield Done(f"the port {port.link.name} was out already")
     yield from _until_gone(AskFamily(port.place, ovs.vport(port.link.name)))
     yield from _until_free(port, port.place)
 

@@ -50,8 +50,12 @@ class AskFamily:
 
 
 @attrs.frozen(slots=True)
-class OtherPlaces:
-    """The network namespaces that can be found: those with a name, and those of processes."""
+class Places:
+    """The network namespaces that can be found: those with a name, and those of processes.
+
+    The first is where one is, for its descriptor, by which others can be asked for it; without
+    /proc it has none, and is the only one.
+    """
 
 
 @attrs.frozen(slots=True)
@@ -79,5 +83,5 @@ class Pause:
     seconds: float
 
 
-Wish: TypeAlias = Ask | AskFamily | OtherPlaces | OwnersOf | Done | Pause
+Wish: TypeAlias = Ask | AskFamily | Places | OwnersOf | Done | Pause
 Plan: TypeAlias = Generator[Wish, Any, Result]

@@ -6,15 +6,16 @@ May call ``transport``, ``protocol`` and ``errors``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import NetlinkError, NetlinkTimeout
-from netlink_safe.protocol.plans import Ask, AskFamily, Done, OwnersOf, Pause, Place
+from netlink_safe.protocol.plans import HERE, Ask, AskFamily, Done, OwnersOf, Pause, Place
 from netlink_safe.transport import families, steps
 from netlink_safe.transport.buffers import default_request_buffer
 from netlink_safe.transport.families import Families
-from netlink_safe.transport.namespace import NAMED, Namespace, NetworkNamespace
+from netlink_safe.transport.namespace import NAMED, THREAD, Namespace, NetworkNamespace
 from netlink_safe.transport.owners import owners_of
 from netlink_safe.transport.pool import SocketPool
 from netlink_safe.transport.terms import Wait
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from netlink_safe.transport.terms import Steps, Terms
 
 _OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+#: There may be a namespace, and it was not found for want of something else.
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class _Descriptor:
@@ -71,7 +74,7 @@ class Hands:
         if isinstance(wish, Done):
             terms.done.append(wish.what)
             return None
-        return self._other_places()
+        return self._places()
 
     def close(self) -> None:
         """Give everything back."""
@@ -92,23 +95,34 @@ class Hands:
             self._pools[place, protocol] = pool
         return pool
 
-    def _other_places(self) -> list[Place]:
+    def _places(self) -> list[Place]:
         if not self._descriptors:
-            for label, path in _paths():
-                with contextlib.suppress(OSError):
-                    number = os.open(path, _OPENING)
-                    place = Place(label, number)
-                    status = os.fstat(number)
-                    kept = self._descriptors.setdefault((status.st_dev, status.st_ino), place)
-                    if kept is not place:
-                        os.close(number)
-        return list(self._descriptors.values())
+            with contextlib.suppress(FileNotFoundError):  # without /proc
+                self._keep(None, self._here.run(lambda: os.open(f"{THREAD}/ns/net", _OPENING)))
+                for label, path in _paths():
+                    self._find(label, path)
+        return list(self._descriptors.values()) or [HERE]
+
+    def _find(self, label: str, path: str) -> None:
+        try:
+            self._keep(label, os.open(path, _OPENING))
+        except OSError as error:  # it has ended, or may not be looked at
+            if error.errno in _EXHAUSTED:
+                raise
+
+    def _keep(self, label: str | None, number: int) -> None:
+        """Keep a descriptor, unless there is one of the same namespace."""
+        status = os.fstat(number)
+        place = Place(label, number)
+        if self._descriptors.setdefault((status.st_dev, status.st_ino), place) is not place:
+            os.close(number)
 
 
 def carried_out(plan: Plan[Result], hands: Hands, terms: Terms) -> Steps[Any, Result]:
     """Carry a plan out, and return its result."""
     answer: Any = None
     error: Exception | None = None
+    late: tuple[Exception | None, int] = (None, 0)  # NetlinkTimeout, and how much it tells itself
     try:
         while True:
             try:
@@ -116,14 +130,15 @@ def carried_out(plan: Plan[Result], hands: Hands, terms: Terms) -> Steps[Any, Re
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
             except (NetlinkError, OSError) as failed:
-                if terms.done and not isinstance(failed, NetlinkTimeout):  # which says it itself
-                    failed.add_note(f"done before that: {', '.join(terms.done)}")
+                terms.tell(failed, late[1] if failed is late[0] else 0)
                 raise
             answer = error = None
             try:
                 answer = yield from hands.grant(wish, terms)
             except (NetlinkError, OSError) as refused:
                 error = refused
+                if isinstance(refused, NetlinkTimeout):
+                    late = (refused, len(terms.done))
     finally:
         plan.close()
         hands.close()

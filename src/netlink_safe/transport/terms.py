@@ -84,6 +84,12 @@ class Terms:
     done: list[str] = attrs.field(factory=list)
     over: bool = False
 
+    def tell(self, error: BaseException | None, told: int = 0) -> None:
+        """Say in an error's notes what was done, beyond the first ``told`` that it says itself."""
+        if error is not None and self.done[told:]:
+            when = "since" if told else "before that"
+            error.add_note(f"done {when}: {', '.join(self.done[told:])}")
+
     def timed_out(
         self, waiting_for: str, *, drops: int = 0, queue_fill: int = 0, detail: str = ""
     ) -> NetlinkTimeout:

@@ -208,6 +208,10 @@ def offload(
                 quick = time.monotonic() - began <= QUICK_SECONDS and not terms.may_stall
                 yield step
             burst = _Burst(steps, terms, wakeup)
+    except (GeneratorExit, KeyboardInterrupt) as left:
+        # closed for what ends the caller's wait, such as Ctrl-C or a cancellation: that is told
+        terms.tell(left.__context__ if isinstance(left, GeneratorExit) else left)
+        raise
     finally:
         workers.withdraw(burst)
         burst.abandon()
