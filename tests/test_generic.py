@@ -16,7 +16,7 @@ import netlink_safe as nls
 from codecs_told import plain
 from faults import DEAF, filtered, losing
 from links import Links
-from netlink_safe.families import ctrl, ethtool
+from netlink_safe.families import ctrl, ethtool, ovs
 from netlink_safe.transport.modules import family_alias, module_for
 from netlink_safe.wire.attributes import build_attribute, build_nested
 from netlink_safe.wire.constants import NLMSG_DONE
@@ -202,6 +202,27 @@ async def test_plain_values_go_out_and_come_back(surface: Surface) -> None:
         assert {row.values[2] for row in rows} == {one.name for one in await opened.families()}
 
 
+@on_every_surface
+async def test_an_answer_that_does_not_fit_the_requests_policy_is_bytes(surface: Surface) -> None:
+    """TASKSTATS_TYPE_AGGR_PID has the number of what is a text in a request."""
+    async with surface.open_generic() as opened:
+        reply = await opened.request(nls.generic_request("TASKSTATS", 1, {1: os.getpid()}))
+        assert reply.values.keys() == {4}
+        assert reply.values[4].startswith(struct.pack("=HHI", 8, 1, os.getpid()))
+
+
+def test_names_are_counted_in_bytes() -> None:
+    """As the kernel does; and what is no text is nonsense, not an error of an encoding."""
+    for name in ("\u00e4" * 64, "\ud800", "a\0b", ""):
+        with pytest.raises(nls.LocalProtocolError, match="device="):
+            ethtool.link_info(name)
+    for name in ("\u00e4" * 8, "\ud800", "a\0b", ""):
+        with pytest.raises(nls.LocalProtocolError, match="name="):
+            ovs.vport(name)
+    assert ovs.vport("\u00e4" * 7 + "x").attributes
+    assert ethtool.link_info("\udcff").attributes
+
+
 #: What is asked, what the error must say, and the path that it must give.
 WRONG: list[tuple[Any, str, tuple[int, ...], str | None]] = [
     (
@@ -354,7 +375,7 @@ async def test_an_unknown_family_is_an_error_by_its_name(surface: Surface) -> No
             assert missing.value.family == "nothing"
             assert missing.value.module_alias == "net-pf-16-proto-16-family-nothing"
             assert missing.value.module is None
-        for name in ("", "x" * 16, None, 5, "a\0b"):
+        for name in ("", "x" * 16, "\u00e4" * 8, "\ud800", None, 5, "a\0b"):
             with pytest.raises(nls.LocalProtocolError, match="family="):
                 await opened.family(name)
         with pytest.raises(nls.NotSupported, match="operation 200 of ethtool as a request"):

@@ -14,7 +14,7 @@ import attrs
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import reader
 from netlink_safe.protocol.request import Request
-from netlink_safe.wire.attributes import build_text, build_u32
+from netlink_safe.wire.attributes import build_text, build_u32, is_name
 from netlink_safe.wire.constants import NLM_F_DUMP
 from netlink_safe.wire.generic import attributes_at, build_generic
 from netlink_safe.wire.header import HEADER
@@ -157,9 +157,9 @@ def joined(parts: list[PolicyPart]) -> dict[int, OperationPolicy]:
 
 def checked_name(name: str) -> str:
     """The name.  Raises LocalProtocolError for what can be none."""
-    if not isinstance(name, str) or not name or "\0" in name or len(name) > LONGEST_NAME:
+    if not is_name(name, LONGEST_NAME):
         raise LocalProtocolError(
-            f"family={name!r} is no name of a family: 1 to {LONGEST_NAME} letters"
+            f"family={name!r} is no name of a family: 1 to {LONGEST_NAME} bytes"
         )
     return name
 

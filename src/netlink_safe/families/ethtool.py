@@ -14,7 +14,7 @@ import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
-from netlink_safe.wire.attributes import build_nested, build_text, build_u32
+from netlink_safe.wire.attributes import build_nested, build_text, build_u32, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ def _index_of(row: object) -> int:
 def _named(device: str | int | None) -> bytes:
     if device is None:
         return b""
-    if isinstance(device, str) and 0 < len(device) <= _LONGEST_NAME and "\0" not in device:
+    if is_name(device, _LONGEST_NAME):
         return build_text(HEADER_NAME, device)
     if isinstance(device, int) and not isinstance(device, bool) and 0 < device < 1 << 31:
         return build_u32(HEADER_INDEX, device)

@@ -16,7 +16,7 @@ import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
-from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
+from netlink_safe.wire.attributes import build_attribute, build_text, build_u32, is_name
 from netlink_safe.wire.enums import newer_member
 
 if TYPE_CHECKING:
@@ -294,8 +294,10 @@ def _unpacked(form: struct.Struct, payload: bytes) -> tuple[int, ...]:
 
 
 def _name(type_: int, name: str) -> bytes:
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or "\0" in name:
-        raise LocalProtocolError(f"name={name!r} is no name of a device: 1 to 15 letters")
+    if not is_name(name, _LONGEST_NAME):
+        raise LocalProtocolError(
+            f"name={name!r} is no name of a device: 1 to {_LONGEST_NAME} bytes"
+        )
     return build_text(type_, name)
 
 
