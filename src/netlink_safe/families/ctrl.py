@@ -14,7 +14,7 @@ import attrs
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import reader
 from netlink_safe.protocol.request import Request
-from netlink_safe.wire.attributes import build_text, build_u32, is_name
+from netlink_safe.wire.attributes import U16, build_attribute, build_text, build_u32, is_name
 from netlink_safe.wire.constants import NLM_F_DUMP
 from netlink_safe.wire.generic import attributes_at, build_generic
 from netlink_safe.wire.header import HEADER
@@ -126,6 +126,17 @@ def get_family(name: str) -> Request[FamilyRecord]:
         GETFAMILY,
         0,
         build_text(FAMILY_NAME, checked),
+        parse_family,
+    )
+
+
+def get_family_of_number(number: int) -> Request[FamilyRecord]:
+    """Ask for a family by number, for which the kernel loads nothing."""
+    return _request(
+        f"the generic netlink family {number}",
+        GETFAMILY,
+        0,
+        build_attribute(FAMILY_ID, U16.pack(number)),
         parse_family,
     )
 
