@@ -21,7 +21,7 @@ from netlink_safe.wire.header import HEADER
 from netlink_safe.wire.policy import AttributePolicy, parse_attribute_policy, parse_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from netlink_safe.protocol.request import Row
     from netlink_safe.wire.attribute_path import Names
@@ -200,10 +200,10 @@ def parse_family(message: GenericMessage) -> FamilyRecord:
     )
 
 
-def tells_of(name: str, message: GenericMessage) -> bool:
-    """Whether a notification of the controller says that a family has come or gone."""
+def tells_of(names: Collection[str], message: GenericMessage) -> bool:
+    """Whether a notification of the controller says that one of the families has come or gone."""
     is_about_one = message.command in {NEWFAMILY, DELFAMILY}
-    return is_about_one and message.attributes.text(FAMILY_NAME) == name
+    return is_about_one and message.attributes.text(FAMILY_NAME) in names
 
 
 def _operation(numbered: tuple[int, Attributes]) -> Operation:

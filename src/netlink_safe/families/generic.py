@@ -107,6 +107,7 @@ def following(
     key: Callable[[Any], Hashable] | None = None,
     removals: Iterable[int] = (),
     codec: MessageCodec | None = None,
+    commands: Iterable[int] | None = None,
 ) -> FollowedFamily:
     """Say which notifications are wanted; see ``subscribe``.  Raises LocalProtocolError."""
     if snapshot is not None:
@@ -115,16 +116,27 @@ def following(
             raise LocalProtocolError(
                 f"the snapshot is of {snapshot.family}, and so tells nothing of {family}"
             )
+        if snapshot.untold is not None:
+            raise LocalProtocolError(f"{snapshot.name} cannot be followed: {snapshot.untold}")
+        if (key is None) != (commands is None):
+            raise LocalProtocolError(
+                f"key= says what a row of {snapshot.name} is about, and commands= which "
+                "notifications hold one: neither is of use without the other"
+            )
         if key is not None:
-            rows = RowsOf(key, frozenset(map(checked_command, removals)))
+            rows = RowsOf(
+                key,
+                removals=frozenset(map(checked_command, removals)),
+                commands=frozenset(map(checked_command, commands or ())),
+            )
             snapshot = attrs.evolve(snapshot, rows=rows)
         if snapshot.rows is None:
             raise LocalProtocolError(
-                f"nothing tells the rows of {snapshot.name} apart: say key=, and which commands "
-                "are removals="
+                f"nothing tells the rows of {snapshot.name} apart: say key=, and which "
+                "notifications hold rows, commands=, or end them, removals="
             )
-    elif key is not None or removals:
-        raise LocalProtocolError("key= and removals= are about the rows of a snapshot=")
+    elif key is not None or commands is not None or removals:
+        raise LocalProtocolError("key=, commands= and removals= are about the rows of a snapshot=")
     if family is None:
         raise LocalProtocolError("say which family, or give a snapshot= of one")
     name = checked_name(family)
@@ -132,6 +144,8 @@ def following(
     def read_plain(message: GenericMessage) -> Any:
         return GenericReply.read(message, None) if codec is None else decoded(codec, message)
 
+    ground = None if snapshot is None or snapshot.rows is None else snapshot.rows.ground
+    names = {name} if ground is None else {name, ground.family}
     return FollowedFamily(
         family=name,
         groups=_checked_groups(groups),
@@ -142,7 +156,7 @@ def following(
             snapshot=snapshot,
             read_plain=read_plain,
             controller_id=ctrl.GENL_ID_CTRL,
-            is_about=partial(ctrl.tells_of, name),
+            is_about=partial(ctrl.tells_of, names),
         ),
     )
 
