@@ -432,8 +432,10 @@ async def test_a_family_that_has_another_number_is_asked_again(surface: Surface)
             opened.request(nls.generic_request("nothing", 1)),
         ):
             known["nothing"] = attrs.evolve(known["ethtool"], name="nothing", id=1000)
+            opened._families._policies["nothing", 1000, 2] = nls.OperationPolicy()
             with pytest.raises(nls.FamilyNotFound):
                 await asked
+            assert not [key for key in opened._families._policies if key[0] == "nothing"]
 
 
 def families_read(command: int, *, is_idempotent: bool, attributes: bytes = b"") -> Any:

@@ -14,7 +14,7 @@ import netlink_safe as nls
 from faults import spoof_multicast
 from links import Links, names
 from netlink_safe.families import ethtool
-from netlink_safe.transport.families import Families
+from netlink_safe.transport.families import Families, LoadedFamilies
 from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
 
 if TYPE_CHECKING:
@@ -223,6 +223,36 @@ async def test_a_family_that_changes_while_it_is_subscribed_to_is_heard(surface:
         with Links() as links:
             links.make("left", "right")
         assert [(await heard.receive()).command for _ in range(2)] == [CAME, CAME]
+
+
+@on_every_surface
+async def test_behind_a_loss_the_family_is_looked_for_without_a_snapshot_too(
+    surface: Surface,
+) -> None:
+    """That it came back may be what was lost."""
+    found = LoadedFamilies._found
+
+    def other_number(*arguments: Any) -> Any:
+        now = yield from found(*arguments)
+        return attrs.evolve(now, id=1000)
+
+    async with (
+        surface.open_generic() as genl,
+        genl.subscribe("netdev", ["mgmt"], receive_buffer=FLOOR) as heard,
+    ):
+        with Links() as links:
+            for pair in names(range(300)):
+                links.make(*pair)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LoadedFamilies, "_found", other_number)
+            item = await heard.receive()
+            while not isinstance(item, nls.Overrun):
+                item = await heard.receive()
+            assert (item.drops, item.unresynced) == (
+                heard.statistics().drops,
+                "no snapshot was asked for",
+            )
+            assert await heard.receive() == nls.Overrun(0, "the family was gone and has come back")
 
 
 @on_every_surface
