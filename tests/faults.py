@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import pytest
 
 from netlink_safe.transport import socket as transport
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from netlink_safe.transport.socket import NetlinkSocket
+    from netlink_safe.wire.datagram import Datagram
 
 SO_ATTACH_FILTER: Final = 26
 LOAD_LENGTH: Final = 0x80
@@ -102,6 +104,23 @@ def stalled_sends() -> Iterator[Stall]:
             yield stall
         finally:
             stall.release.set()
+
+
+@contextlib.contextmanager
+def retyped(message_type: int, other: int) -> Iterator[None]:
+    """Have datagrams whose first message is of one type arrive as another one's meanwhile."""
+    receive = transport.NetlinkSocket.receive
+    before, behind = (struct.pack("=H", one) for one in (message_type, other))
+
+    def altered(sock: NetlinkSocket) -> Datagram | None:
+        datagram = receive(sock)
+        if datagram is None or datagram.data[4:6] != before:
+            return datagram
+        return attrs.evolve(datagram, data=datagram.data[:4] + behind + datagram.data[6:])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport.NetlinkSocket, "receive", altered)
+        yield
 
 
 @contextlib.contextmanager

@@ -14,11 +14,12 @@ import pytest
 import kernel
 import netlink_safe as nls
 from codecs_told import plain
-from faults import DEAF, filtered, losing
+from faults import DEAF, filtered, losing, retyped
 from links import Links
+from netlink_safe import blocking
 from netlink_safe.families import ctrl, ethtool, ovs
 from netlink_safe.transport.modules import family_alias, module_for
-from netlink_safe.wire.attributes import build_attribute, build_nested
+from netlink_safe.wire.attributes import build_attribute, build_nested, build_text
 from netlink_safe.wire.constants import NLMSG_DONE
 from surfaces import Surface, on_every_surface, taking_at_most
 
@@ -200,6 +201,27 @@ async def test_plain_values_go_out_and_come_back(surface: Surface) -> None:
         assert reply.values[2] == b"\1"
         rows = [row async for row in opened.dump(nls.generic_request("nlctrl", 3))]
         assert {row.values[2] for row in rows} == {one.name for one in await opened.families()}
+
+
+@on_every_surface
+async def test_an_answer_that_does_not_fit_the_requests_policy_is_bytes(surface: Surface) -> None:
+    """TASKSTATS_TYPE_AGGR_PID has the number of what is a text in a request."""
+    async with surface.open_generic() as opened:
+        reply = await opened.request(nls.generic_request("TASKSTATS", 1, {1: os.getpid()}))
+        assert reply.values.keys() == {4}
+        assert reply.values[4].startswith(struct.pack("=HHI", 8, 1, os.getpid()))
+
+
+def test_names_are_counted_in_bytes() -> None:
+    """As the kernel does; and what is no text is nonsense, not an error of an encoding."""
+    for name in ("\u00e4" * 64, "\ud800", "a\0b", ""):
+        with pytest.raises(nls.LocalProtocolError, match="device="):
+            ethtool.link_info(name)
+    for name in ("\u00e4" * 8, "\ud800", "a\0b", ""):
+        with pytest.raises(nls.LocalProtocolError, match="name="):
+            ovs.vport(name)
+    assert ovs.vport("\u00e4" * 7 + "x").attributes
+    assert ethtool.link_info("\udcff").attributes
 
 
 #: What is asked, what the error must say, and the path that it must give.
@@ -404,12 +426,12 @@ async def test_an_unknown_family_is_an_error_by_its_name(surface: Surface) -> No
             opened.policies("nothing"),
             opened.request(nls.generic_request("nothing", 1)),
         ):
-            with pytest.raises(nls.FamilyNotFound, match="'nothing' here: no installed") as missing:
+            with pytest.raises(nls.FamilyNotFound, match="family 'nothing' here: ") as missing:
                 await asked
             assert missing.value.family == "nothing"
             assert missing.value.module_alias == "net-pf-16-proto-16-family-nothing"
             assert missing.value.module is None
-        for name in ("", "x" * 16, None, 5, "a\0b"):
+        for name in ("", "x" * 16, "\u00e4" * 8, "\ud800", None, 5, "a\0b"):
             with pytest.raises(nls.LocalProtocolError, match="family="):
                 await opened.family(name)
         with pytest.raises(nls.NotSupported, match="operation 200 of ethtool as a request"):
@@ -432,10 +454,16 @@ def test_a_module_is_found_by_its_alias(tmp_path: Any, monkeypatch: pytest.Monke
     assert module_for(family_alias("ovs_vport")) == "openvswitch"
     assert module_for(family_alias("nl80211")) == "cfg80211"
     assert module_for(family_alias("nothing")) is None
-    monkeypatch.setattr("netlink_safe.transport.modules.ALIASES", str(tmp_path / "none"))
-    assert module_for(family_alias("ovs_vport")) is None
     error = nls.FamilyNotFound("ovs_vport", family_alias("ovs_vport"), "openvswitch")
     assert "try: modprobe openvswitch" in str(error)
+    with blocking.open_generic() as opened:
+        with pytest.raises(nls.FamilyNotFound, match="no installed module has the alias"):
+            opened.family("nothing")
+        monkeypatch.setattr("netlink_safe.transport.modules.ALIASES", str(tmp_path / "none"))
+        assert module_for(family_alias("ovs_vport")) is None
+        with pytest.raises(nls.FamilyNotFound, match="is not to be seen") as missing:
+            opened.family("nothing")
+        assert (missing.value.module, missing.value.is_module_known) == (None, False)
 
 
 @on_every_surface
@@ -459,8 +487,83 @@ async def test_a_family_that_has_another_number_is_asked_again(surface: Surface)
             opened.request(nls.generic_request("nothing", 1)),
         ):
             known["nothing"] = attrs.evolve(known["ethtool"], name="nothing", id=1000)
+            opened._families._policies["nothing", 1000, 2] = nls.OperationPolicy()
             with pytest.raises(nls.FamilyNotFound):
                 await asked
+            assert not [key for key in opened._families._policies if key[0] == "nothing"]
+
+
+def families_read(command: int, *, is_idempotent: bool, attributes: bytes = b"") -> Any:
+    """A request for families whose rows are read strictly."""
+    return nls.GenericRequest(
+        name="families",
+        family="nlctrl",
+        command=command,
+        attributes=attributes,
+        read=lambda message, _: ctrl.parse_family(message),
+        idempotent=is_idempotent,
+    )
+
+
+@on_every_surface
+async def test_a_number_that_another_family_has_is_asked_for_again(surface: Surface) -> None:
+    """Whatever that one answers; an order only where it was refused."""
+    endpoint = nls.generic_request("mptcp_pm", 1, {1: {1: 2, 2: 7, 3: bytes((127, 0, 0, 1))}})
+    named = build_text(ctrl.FAMILY_NAME, "nlctrl")
+    async with surface.open_generic() as opened:
+        await opened.request(endpoint)
+        right = await opened.family("nlctrl")
+        other = await opened.family("mptcp_pm")
+        known = opened._families._known
+        wrong = attrs.evolve(known["nlctrl"], id=other.id)
+
+        with pytest.raises(nls.KernelError, match="EINVAL"):  # and so it answers what is no address
+            await opened.request(attrs.evolve(endpoint, command=3, attributes=named))
+        known["nlctrl"] = wrong
+        refused = families_read(3, is_idempotent=False, attributes=named)
+        assert (await opened.request(refused)).id == right.id
+        assert known["nlctrl"].id == right.id
+
+        known["nlctrl"] = wrong
+        dump = opened.dump(families_read(3, is_idempotent=True))
+        assert {row.name for row in [row async for row in dump]} >= {"nlctrl", "ethtool"}
+
+        known["nlctrl"] = wrong
+        inside = build_nested(
+            1,
+            build_attribute(1, b"\2\0"),
+            build_attribute(2, b"\7"),
+            build_attribute(3, bytes((127, 0, 0, 1))),
+        )
+        with pytest.raises(nls.DecodeError, match="without a name"):
+            await opened.request(families_read(3, is_idempotent=False, attributes=inside))
+        assert known["nlctrl"].id == right.id
+
+
+@on_every_surface
+async def test_an_error_costs_one_look_at_the_number_and_no_more(surface: Surface) -> None:
+    """And none where it was only just looked up."""
+    async with surface.open_generic() as opened:
+        for lookups in (1, 1):
+            before = opened.statistics().attempts
+            with pytest.raises(nls.KernelError, match="ENODEV"):
+                await opened.request(ethtool.link_info("nothing"))
+            assert opened.statistics().attempts - before == 1 + lookups
+
+
+@on_every_surface
+async def test_a_reply_of_another_family_is_refused(surface: Surface) -> None:
+    """Request and dump: the error names both numbers, and the next question is answered."""
+    async with surface.open_generic() as opened:
+        number = (await opened.family("ethtool")).id
+        text = f"a message of type {number + 1} in a reply of type {number}"
+        with retyped(number, number + 1):
+            with pytest.raises(nls.DecodeError, match=text):
+                await opened.request(ethtool.link_state("lo"))
+            with pytest.raises(nls.DecodeError, match=text):
+                async for _ in opened.dump(ethtool.link_state()):
+                    pass
+        assert (await opened.request(ethtool.link_state("lo"))).is_up is True
 
 
 @on_every_surface

@@ -6,10 +6,14 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from links import Links
+from printed import TOLD_WITHIN, running
 
 ROOT = pathlib.Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -69,3 +73,23 @@ def test_the_examples_can_be_imported_and_say_what_they_are_for(example: str) ->
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert ended.stdout.strip().endswith(".")
+
+
+def test_the_example_of_link_state_tells_what_comes_changes_and_goes() -> None:
+    """On the running kernel, from loopback to a pair that is made while it watches."""
+    with running("link_state.py", "0.05") as printed, Links() as links:
+        assert printed.next() == "lo is up"
+        links.make("left", "right")
+        assert {printed.next(), printed.next()} == {"left is down", "right is down"}
+        links.delete("left")
+        assert {printed.next(), printed.next()} == {"left is gone", "right is gone"}
+        printed.program.send_signal(signal.SIGINT)
+        assert printed.program.wait(TOLD_WITHIN) == 0
+
+
+def test_the_example_of_taskstats_tells_what_a_process_costs() -> None:
+    """This one; by name and pid, and then what it has used."""
+    with running("taskstats.py", str(os.getpid())) as printed:
+        assert printed.next().endswith(f" ({os.getpid()})")
+        assert re.fullmatch(r"processor +[0-9.]+ s", printed.next())
+        assert printed.program.wait(TOLD_WITHIN) == 0

@@ -185,20 +185,29 @@ class FamilyNotFound(KernelError):
     """No generic netlink family has the name ``family`` in this network namespace.
 
     The kernel looks for a module by the alias ``module_alias`` when it is asked for a family that
-    it does not know; ``module`` is the one that is installed under this alias, None where none is.
+    it does not know; ``module`` is the one that is installed under this alias, None where none is,
+    or where ``is_module_known`` says that it cannot be told.
     """
 
-    def __init__(self, family: str, module_alias: str, module: str | None) -> None:
+    def __init__(
+        self, family: str, module_alias: str, module: str | None, is_module_known: bool = True
+    ) -> None:
         super().__init__(errno_names.ENOENT, f"the generic netlink family {family!r}")
         self.family = family
         self.module_alias = module_alias
         self.module = module
+        self.is_module_known = is_module_known
 
     def __str__(self) -> str:
-        if self.module is None:
+        if self.module is not None:
+            why = f"try: modprobe {self.module}"
+        elif self.is_module_known:
             why = f"no installed module has the alias {self.module_alias}"
         else:
-            why = f"try: modprobe {self.module}"
+            why = (
+                f"whether a module has the alias {self.module_alias} is not to be seen, since "
+                "/lib/modules lists none for this kernel"
+            )
         return (
             f"there is no generic netlink family {self.family!r} here: {why}; some families are in "
             "the first network namespace alone"

@@ -174,6 +174,7 @@ class GenericNetlink(Opened):
         *,
         snapshot: GenericRequest[Any] | None = None,
         key: Callable[[Any], Hashable] | None = None,
+        commands: Iterable[int] | None = None,
         removals: Iterable[int] = (),
         codec: MessageCodec | None = None,
         timeout: float | None = None,
@@ -184,14 +185,17 @@ class GenericNetlink(Opened):
         """Hear what a family tells in its multicast groups, for ``async with``.
 
         ``groups`` are names, by default all that the family has.
-        Without ``snapshot`` it yields notifications, and ``Overrun`` where some were lost.
+        Without ``snapshot`` it yields notifications, and ``Overrun`` where some were lost: without
+        drops where the family was gone and has come back, since nobody has heard its first words.
         ``codec`` reads them; without one, and for what it cannot read, they are ``GenericReply``.
         With one, a request for the family's table, it yields the table's rows and what becomes of
         them: ``Added``, ``Changed`` and ``Removed``, once each, and behind each dump ``Resynced``.
         The table is dumped, on another socket, behind the subscription and again behind every
-        overrun, and whenever the family has come back after it was gone.
-        ``key`` says what a row is about, and ``removals`` which commands say that it is gone, for
-        requests that do not say so themselves.
+        overrun, and whenever the family goes or comes back; no module is loaded for that.
+        ``key`` says what a row is about, ``commands`` which notifications hold one, and
+        ``removals`` which say that it is gone, for requests that do not say so themselves; others
+        are yielded as they are.  What ``key`` raises is raised, once, and then the table is dumped
+        anew.
         ``timeout``, in seconds, is for the opening, for each dump and for each ``receive()``;
         ``idle_timeout`` ends the subscription, for good, when nothing came for so long;
         ``heartbeat`` is how often an idle one sees whether anything was lost.
@@ -209,7 +213,7 @@ class GenericNetlink(Opened):
             idle_timeout=idle_timeout,
             receive_buffer=receive_buffer,
         )
-        wanted = following(family, groups, snapshot, key, removals, codec)
+        wanted = following(family, groups, snapshot, key, removals, codec, commands)
         pool = opening.new_pool(NETLINK_GENERIC, listening.timeout, None, self._netns)
         return Subscription(Follower(Notifications(Families(pool, ctrl), wanted), listening))
 

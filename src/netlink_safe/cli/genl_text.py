@@ -119,7 +119,8 @@ def notification(item: GenericReply | Overrun) -> str:
     now = time.time()
     clock = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03}"
     if isinstance(item, Overrun):
-        return f"{clock}  --- {item.drops} notifications were lost, the receive buffer overran"
+        lost = f"{item.drops} notifications were lost, the receive buffer overran"
+        return f"{clock}  --- {lost if item.drops else item.unresynced}"
     header = f" header {item.header.hex()}" if item.header else ""
     return f"{clock}  command {item.command}{header}  {_spelled(item.values)}"
 
@@ -139,7 +140,7 @@ def _spelled(value: Any) -> str:
 def notification_as_dict(item: GenericReply | Overrun) -> dict[str, Any]:
     """One item as plain data; ``kind`` says which it is, and bytes are hexadecimal."""
     if isinstance(item, Overrun):
-        return {"kind": "overrun", "drops": item.drops}
+        return {"kind": "overrun", "drops": item.drops, "unresynced": item.unresynced}
     return {
         "kind": "notification",
         "command": item.command,

@@ -14,14 +14,14 @@ import attrs
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.protocol.generic import reader
 from netlink_safe.protocol.request import Request
-from netlink_safe.wire.attributes import build_text, build_u32
+from netlink_safe.wire.attributes import U16, build_attribute, build_text, build_u32, is_name
 from netlink_safe.wire.constants import NETLINK_GENERIC, NLM_F_DUMP
 from netlink_safe.wire.generic import attributes_at, build_generic
 from netlink_safe.wire.header import HEADER
 from netlink_safe.wire.policy import AttributePolicy, parse_attribute_policy, parse_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from netlink_safe.protocol.request import Row
     from netlink_safe.wire.attribute_path import Names
@@ -130,6 +130,17 @@ def get_family(name: str) -> Request[FamilyRecord]:
     )
 
 
+def get_family_of_number(number: int) -> Request[FamilyRecord]:
+    """Ask for a family by number, for which the kernel loads nothing."""
+    return _request(
+        f"the generic netlink family {number}",
+        GETFAMILY,
+        0,
+        build_attribute(FAMILY_ID, U16.pack(number)),
+        parse_family,
+    )
+
+
 def get_families() -> Request[FamilyRecord]:
     """Ask for all families of the network namespace."""
     return _request("generic netlink families", GETFAMILY, NLM_F_DUMP, b"", parse_family)
@@ -157,9 +168,9 @@ def joined(parts: list[PolicyPart]) -> dict[int, OperationPolicy]:
 
 def checked_name(name: str) -> str:
     """The name.  Raises LocalProtocolError for what can be none."""
-    if not isinstance(name, str) or not name or "\0" in name or len(name) > LONGEST_NAME:
+    if not is_name(name, LONGEST_NAME):
         raise LocalProtocolError(
-            f"family={name!r} is no name of a family: 1 to {LONGEST_NAME} letters"
+            f"family={name!r} is no name of a family: 1 to {LONGEST_NAME} bytes"
         )
     return name
 
@@ -189,10 +200,10 @@ def parse_family(message: GenericMessage) -> FamilyRecord:
     )
 
 
-def tells_of(name: str, message: GenericMessage) -> bool:
-    """Whether a notification of the controller says that a family has come or gone."""
+def tells_of(names: Collection[str], message: GenericMessage) -> bool:
+    """Whether a notification of the controller says that one of the families has come or gone."""
     is_about_one = message.command in {NEWFAMILY, DELFAMILY}
-    return is_about_one and message.attributes.text(FAMILY_NAME) == name
+    return is_about_one and message.attributes.text(FAMILY_NAME) in names
 
 
 def _operation(numbered: tuple[int, Attributes]) -> Operation:

@@ -3,6 +3,8 @@
 From ``include/uapi/linux/ethtool_netlink.h``.  Each builder makes a request for one device, by name
 or index, or, without one, for a dump of all that have an answer; the kernel leaves others out.
 In a dump it would not look at which device is asked about, so only the second kind can be dumped.
+None can be followed: the kernel tells nothing of the link state by ethtool, and of the rest changes
+alone (``net/ethtool/netlink.c``: ethnl_notify_handlers), never that a device has come or gone.
 
 May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 """
@@ -14,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
-from netlink_safe.families.device_name import LONGEST_ALTERNATIVE, size_of
-from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
-from netlink_safe.wire.attributes import build_nested, build_text, build_u32
+from netlink_safe.families.device_name import LONGEST_ALTERNATIVE
+from netlink_safe.protocol.generic import AnsweredRequest
+from netlink_safe.wire.attributes import build_nested, build_text, build_u32, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 FAMILY: Final = "ethtool"
 
 LINKINFO_GET, LINKSTATE_GET, RINGS_GET, CHANNELS_GET = 2, 6, 15, 17
-#: What the kernel calls changes; of the link state it tells none.
+#: What the kernel calls changes.
 LINKINFO_NTF, RINGS_NTF, CHANNELS_NTF = 3, 17, 19
 
 HEADER: Final = 1
@@ -115,28 +117,28 @@ class Channels:
 
 def link_info(device: str | int | None = None) -> AnsweredRequest[LinkInfo]:
     """Ask how devices are attached.  Raises LocalProtocolError for what can be no device."""
-    return _request("link info", LINKINFO_GET, LINKINFO_NTF, "LINKINFO", device, _read_link_info)
+    return _request("link info", LINKINFO_GET, "LINKINFO", device, _read_link_info)
 
 
 def link_state(device: str | int | None = None) -> AnsweredRequest[LinkState]:
     """Ask whether devices have a link.  Raises LocalProtocolError for what can be no device."""
-    return _request("the link state", LINKSTATE_GET, None, "LINKSTATE", device, _read_link_state)
+    asked = _request("the link state", LINKSTATE_GET, "LINKSTATE", device, _read_link_state)
+    return attrs.evolve(asked, untold="the kernel tells nothing of link state")
 
 
 def rings(device: str | int | None = None) -> AnsweredRequest[Rings]:
     """Ask how large rings are.  Raises LocalProtocolError for what can be no device."""
-    return _request("rings", RINGS_GET, RINGS_NTF, "RINGS", device, _read_rings)
+    return _request("rings", RINGS_GET, "RINGS", device, _read_rings)
 
 
 def channels(device: str | int | None = None) -> AnsweredRequest[Channels]:
     """Ask how many channels there are.  Raises LocalProtocolError for what can be no device."""
-    return _request("channels", CHANNELS_GET, CHANNELS_NTF, "CHANNELS", device, _read_channels)
+    return _request("channels", CHANNELS_GET, "CHANNELS", device, _read_channels)
 
 
 def _request(
     what: str,
     command: int,
-    notification: int | None,
     prefix: str,
     device: str | int | None,
     read: Callable[[Device, Attributes], Row],
@@ -152,9 +154,8 @@ def _request(
         read=read_message,
         idempotent=True,
         names={HEADER: (f"ETHTOOL_A_{prefix}_HEADER", _HEADER_NAMES)},
-        rows=RowsOf(
-            key=_index_of, commands=frozenset(() if notification is None else {notification})
-        ),
+        untold="the kernel does not tell by ethtool which devices come and go",
+        identity=_index_of,
         of_one=device is not None,
     )
 
@@ -167,7 +168,7 @@ def _index_of(row: object) -> int:
 def _named(device: str | int | None) -> bytes:
     if device is None:
         return b""
-    if isinstance(device, str) and 0 < size_of(device) <= LONGEST_ALTERNATIVE:
+    if is_name(device, LONGEST_ALTERNATIVE):
         return build_text(HEADER_NAME, device)
     if isinstance(device, int) and not isinstance(device, bool) and 0 < device < 1 << 31:
         return build_u32(HEADER_INDEX, device)

@@ -110,9 +110,11 @@ def following(
     key: Callable[[Any], Hashable] | None = None,
     removals: Iterable[int] = (),
     codec: MessageCodec | None = None,
+    commands: Iterable[int] | None = None,
 ) -> FollowedFamily:
     """Say which notifications are wanted; see ``subscribe``.  Raises LocalProtocolError."""
-    gone = _checked_removals(removals)
+    held = None if commands is None else _checked_commands("commands", commands)
+    gone = _checked_commands("removals", removals)
     if snapshot is not None:
         if codec is not None:
             raise LocalProtocolError(
@@ -125,9 +127,9 @@ def following(
             raise LocalProtocolError(
                 f"the snapshot is of {table.family}, and so tells nothing of {family}"
             )
-        snapshot = _with_rows(table, key, gone)
-    elif key is not None or gone:
-        raise LocalProtocolError("key= and removals= are about the rows of a snapshot=")
+        snapshot = _with_rows(table, key, held, gone)
+    elif key is not None or held is not None or gone:
+        raise LocalProtocolError("key=, commands= and removals= are about the rows of a snapshot=")
     if family is None:
         raise LocalProtocolError("say which family, or give a snapshot= of one")
     if codec is not None:
@@ -140,6 +142,8 @@ def following(
                 return decoded(codec, message)
         return GenericReply.read(message, None)
 
+    ground = None if snapshot is None or snapshot.rows is None else snapshot.rows.ground
+    names = {name} if ground is None else {name, ground.family}
     return FollowedFamily(
         family=name,
         groups=_checked_groups(groups),
@@ -150,33 +154,41 @@ def following(
             snapshot=snapshot,
             read_plain=read_plain,
             controller_id=ctrl.GENL_ID_CTRL,
-            is_about=partial(ctrl.tells_of, name),
+            is_about=partial(ctrl.tells_of, names),
         ),
     )
 
 
 def _with_rows(
-    snapshot: GenericRequest[Any], key: Callable[[Any], Hashable] | None, removals: frozenset[int]
+    snapshot: GenericRequest[Any],
+    key: Callable[[Any], Hashable] | None,
+    commands: frozenset[int] | None,
+    removals: frozenset[int],
 ) -> GenericRequest[Any]:
     """The snapshot, its rows told apart.  Raises LocalProtocolError where nothing does that."""
+    if snapshot.untold is not None:
+        raise LocalProtocolError(f"{snapshot.name} cannot be followed: {snapshot.untold}")
+    if key is not None and not callable(key):
+        raise LocalProtocolError(f"key={key!r} is no function of a row")
+    if (key is None) != (commands is None) or (key is None and removals):
+        raise LocalProtocolError(
+            f"key= says what a row of {snapshot.name} is about, and commands= which notifications "
+            "hold one, removals= which of them end it: none is of use without the others"
+        )
     if key is not None:
-        if not callable(key):
-            raise LocalProtocolError(f"key={key!r} is no function of a row")
-        return attrs.evolve(snapshot, rows=RowsOf(key, removals))
-    if removals:
-        raise LocalProtocolError("removals= are said together with key=")
+        return attrs.evolve(snapshot, rows=RowsOf(key, removals=removals, commands=commands))
     if snapshot.rows is None:
         raise LocalProtocolError(
-            f"nothing tells the rows of {snapshot.name} apart: say key=, and which commands "
-            "are removals="
+            f"nothing tells the rows of {snapshot.name} apart: say key=, and which notifications "
+            "hold rows, commands=, or end them, removals="
         )
     return snapshot
 
 
-def _checked_removals(removals: Iterable[int]) -> frozenset[int]:
-    if not isinstance(removals, Iterable):
-        raise LocalProtocolError(f"removals={removals!r} are no commands; give a list of numbers")
-    return frozenset(map(checked_command, removals))
+def _checked_commands(name: str, commands: Iterable[int]) -> frozenset[int]:
+    if not isinstance(commands, Iterable):
+        raise LocalProtocolError(f"{name}={commands!r} are no commands; give a list of numbers")
+    return frozenset(map(checked_command, commands))
 
 
 def _checked_groups(groups: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from netlink_safe.errors import DecodeError, LocalProtocolError
-from netlink_safe.families.device_name import LONGEST, LONGEST_ALTERNATIVE, size_of
+from netlink_safe.families.device_name import LONGEST, LONGEST_ALTERNATIVE
 from netlink_safe.protocol.request import Request
-from netlink_safe.wire.attributes import Attributes, build_attribute, build_text, build_u32
+from netlink_safe.wire.attributes import (
+    Attributes,
+    build_attribute,
+    build_text,
+    build_u32,
+    is_name,
+)
 from netlink_safe.wire.constants import NETLINK_ROUTE, NLM_F_DUMP
 from netlink_safe.wire.header import HEADER, row_offsets
 
@@ -199,8 +205,8 @@ def _index_of(row: Link) -> int:
 
 
 def _selected(link: str | int) -> tuple[int, bytes]:
-    if isinstance(link, str) and 0 < size_of(link) <= LONGEST_ALTERNATIVE:
-        return 0, build_text(IFNAME if size_of(link) <= LONGEST else ALT_IFNAME, link)
+    if is_name(link, LONGEST_ALTERNATIVE):
+        return 0, build_text(IFNAME if is_name(link, LONGEST) else ALT_IFNAME, link)
     if isinstance(link, int) and not isinstance(link, bool) and 0 < link < 1 << 31:
         return link, b""
     raise LocalProtocolError(

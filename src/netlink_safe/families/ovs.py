@@ -3,22 +3,39 @@
 From ``include/uapi/linux/openvswitch.h``; ``net/openvswitch/datapath.c`` answers.  What is made and
 deleted here is made behind the back of ovs-vswitchd, which may put it right again.
 
-May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
+May call ``families.ovs_records``, ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
 
-import enum
+import errno
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
-from netlink_safe.errors import DecodeError, LocalProtocolError
-from netlink_safe.families.device_name import LONGEST, size_of
-from netlink_safe.protocol.generic import AnsweredRequest, RowsOf
-from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
-from netlink_safe.wire.enums import newer_member
+from netlink_safe.errors import LocalProtocolError
+from netlink_safe.families.device_name import LONGEST
+from netlink_safe.families.ovs_records import (
+    DP_NAME,
+    DP_UPCALL_PID,
+    DP_USER_FEATURES,
+    HEADER,
+    OPTIONS,
+    PORT_NO,
+    TYPE,
+    UPCALL_PID,
+    datapath_of,
+    read_datapath,
+    read_vport,
+)
+from netlink_safe.families.ovs_records import NAME as NAME
+from netlink_safe.families.ovs_records import Datapath as Datapath
+from netlink_safe.families.ovs_records import DatapathCounts as DatapathCounts
+from netlink_safe.families.ovs_records import Vport as Vport
+from netlink_safe.families.ovs_records import VportCounts as VportCounts
+from netlink_safe.families.ovs_records import VportType as VportType
+from netlink_safe.protocol.generic import AnsweredRequest, Ground, RowsOf
+from netlink_safe.wire.attributes import build_attribute, build_text, build_u32, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +50,6 @@ VPORTS: Final = "ovs_vport"
 
 NEW, DEL, GET, SET = 1, 2, 3, 4
 
-DP_NAME, DP_UPCALL_PID, DP_STATS, DP_USER_FEATURES, DP_PER_CPU_PIDS = 1, 2, 3, 5, 8
-PORT_NO, TYPE, NAME, OPTIONS, UPCALL_PID, STATS, IFINDEX, NETNSID = 1, 2, 3, 4, 5, 6, 8, 9
-
 _DP_NAMES: Final[Names] = {
     DP_NAME: ("OVS_DP_ATTR_NAME", None),
     DP_UPCALL_PID: ("OVS_DP_ATTR_UPCALL_PID", None),
@@ -48,83 +62,6 @@ _VPORT_NAMES: Final[Names] = {
     OPTIONS: ("OVS_VPORT_ATTR_OPTIONS", None),
     UPCALL_PID: ("OVS_VPORT_ATTR_UPCALL_PID", None),
 }
-_HEADER: Final = struct.Struct("=i")
-_DP_COUNTS: Final = struct.Struct("=4Q")
-_VPORT_COUNTS: Final = struct.Struct("=8Q")
-
-
-class VportType(enum.IntEnum):
-    """What stands behind a port: enum ovs_vport_type; a newer one is named ``TYPE_n``."""
-
-    UNSPECIFIED = 0
-    NETDEV = 1
-    INTERNAL = 2
-    GRE = 3
-    VXLAN = 4
-    GENEVE = 5
-
-    @classmethod
-    def _missing_(cls, value: object) -> VportType | None:
-        return newer_member(cls, value, "TYPE")
-
-
-@attrs.frozen(slots=True)
-class DatapathCounts:
-    """Packets that met a flow, that met none, that were lost on the way up; flows there are."""
-
-    hits: int
-    misses: int
-    lost: int
-    flows: int
-
-
-@attrs.frozen(slots=True)
-class Datapath:
-    """A datapath; ``index`` is the interface index of its local port.
-
-    ``upcall_ports`` are the netlink port IDs that packets without a flow go to, a processor each,
-    where the datapath has them and not its vports.  Two that differ in ``counts`` alone are equal.
-    """
-
-    index: int
-    name: str
-    user_features: int
-    upcall_ports: tuple[int, ...]
-    counts: DatapathCounts | None = attrs.field(eq=False, default=None)
-
-
-@attrs.frozen(slots=True)
-class VportCounts:
-    """What a port has received and sent since it was made."""
-
-    receive_packets: int
-    transmit_packets: int
-    receive_bytes: int
-    transmit_bytes: int
-    receive_errors: int
-    transmit_errors: int
-    receive_dropped: int
-    transmit_dropped: int
-
-
-@attrs.frozen(slots=True)
-class Vport:
-    """A port of a datapath.
-
-    ``datapath`` is the datapath's index, ``number`` the port's own there.
-    ``index`` is the interface index of the device behind it, in the namespace ``netnsid`` if that
-    is not the datapath's.  ``upcall_ports`` are the netlink port IDs that packets without a flow go
-    to.  Two that differ in ``counts`` alone are equal.
-    """
-
-    datapath: int
-    number: int
-    type: VportType
-    name: str
-    index: int | None
-    netnsid: int | None
-    upcall_ports: tuple[int, ...]
-    counts: VportCounts | None = attrs.field(eq=False, default=None)
 
 
 def datapaths() -> AnsweredRequest[Datapath]:
@@ -196,7 +133,7 @@ def _datapath_request(
 ) -> AnsweredRequest[Datapath]:
     rows = RowsOf(key=_index_of, removals=frozenset({DEL}))
     return _request(
-        what, DATAPATHS, command, attributes, index, of_one, _read_datapath, _DP_NAMES, rows
+        what, DATAPATHS, command, attributes, index, of_one, read_datapath, _DP_NAMES, rows
     )
 
 
@@ -207,9 +144,10 @@ def _vport_request(
         key=_place_of,
         removals=frozenset({DEL}),
         concerns=(lambda row: row.datapath == index) if index else None,
+        ground=Ground(DATAPATHS, partial(_is_about, index), errno.ENODEV) if index else None,
     )
     return _request(
-        what, VPORTS, command, attributes, index, of_one, _read_vport, _VPORT_NAMES, rows
+        what, VPORTS, command, attributes, index, of_one, read_vport, _VPORT_NAMES, rows
     )
 
 
@@ -229,7 +167,7 @@ def _request(
         family=family,
         command=command,
         attributes=attributes,
-        header=_HEADER.pack(index),
+        header=HEADER.pack(index),
         read=read,
         idempotent=command == GET,
         echo=command != GET,
@@ -243,59 +181,20 @@ def _index_of(row: Datapath) -> int:
     return row.index
 
 
+def _is_about(index: int, message: GenericMessage) -> bool:
+    """Whether a datapath comes or goes: of ports that do so with it nothing else is told.
+
+    ``net/openvswitch/datapath.c``: ovs_dp_cmd_new makes port 0, __dp_destroy takes all away.
+    """
+    return message.command in {NEW, DEL} and datapath_of(message) == index
+
+
 def _place_of(row: Vport) -> tuple[int, int]:
     return row.datapath, row.number
 
 
-def _read_datapath(message: GenericMessage, _policy: Policy | None) -> Datapath:
-    said = message.attributes
-    counts = said.raw(DP_STATS)
-    return Datapath(
-        index=_header(message),
-        name=said.text(DP_NAME) or "",
-        user_features=said.u32(DP_USER_FEATURES) or 0,
-        upcall_ports=_ports(said.raw(DP_PER_CPU_PIDS)),
-        counts=DatapathCounts(*_unpacked(_DP_COUNTS, counts)) if counts else None,
-    )
-
-
-def _read_vport(message: GenericMessage, _policy: Policy | None) -> Vport:
-    said = message.attributes
-    number = said.u32(PORT_NO)
-    if number is None:
-        raise DecodeError("a port without a number", 0)
-    counts = said.raw(STATS)
-    return Vport(
-        datapath=_header(message),
-        number=number,
-        type=VportType(said.u32(TYPE) or 0),
-        name=said.text(NAME) or "",
-        index=said.u32(IFINDEX),
-        netnsid=said.s32(NETNSID),
-        upcall_ports=_ports(said.raw(UPCALL_PID)),
-        counts=VportCounts(*_unpacked(_VPORT_COUNTS, counts)) if counts else None,
-    )
-
-
-def _header(message: GenericMessage) -> int:
-    return int(_HEADER.unpack_from(message.header.ljust(_HEADER.size, b"\0"))[0])
-
-
-def _ports(payload: bytes | None) -> tuple[int, ...]:
-    """Netlink port IDs; 0 is nobody."""
-    payload = payload or b""
-    numbers = struct.unpack_from(f"={len(payload) // 4}I", payload)
-    return tuple(dict.fromkeys(number for number in numbers if number))
-
-
-def _unpacked(form: struct.Struct, payload: bytes) -> tuple[int, ...]:
-    if len(payload) < form.size:
-        raise DecodeError(f"counts of {len(payload)} bytes where {form.size} are needed", 0)
-    return form.unpack_from(payload)
-
-
 def _name(type_: int, name: str) -> bytes:
-    if not 0 < size_of(name) <= LONGEST:
+    if not is_name(name, LONGEST):
         raise LocalProtocolError(f"name={name!r} is no name of a device: 1 to {LONGEST} bytes")
     return build_text(type_, name)
 

@@ -133,6 +133,7 @@ class UeventReader:
             else frozenset(name.encode("utf-8", "surrogateescape") for name in query.subsystems)
         )
         self.is_stale = False  # events tell all there is to tell
+        self.failure: Exception | None = None  # what is looked for is no code of the caller's
         self.last_seqnum: int | None = None
         self.duplicates = 0
         self.delivered = 0

@@ -73,6 +73,8 @@ class Controller(Protocol):
 
     def get_family(self, name: str) -> Request[Any]: ...
 
+    def get_family_of_number(self, number: int) -> Request[Any]: ...
+
     def get_families(self) -> Request[Any]: ...
 
     def get_policy(self, family: str, command: int | None = None) -> Request[Any]: ...
@@ -102,18 +104,32 @@ class GenericReply:
 
 
 @attrs.frozen(slots=True)
+class Ground:
+    """What a table stands on: another family, which alone tells that the whole table comes or goes.
+
+    ``tells`` says whether a message of that family does.  ``is_gone`` is the errno with which a
+    dump of the table says that there is none.
+    """
+
+    family: str
+    tells: Callable[[GenericMessage], bool]
+    is_gone: int
+
+
+@attrs.frozen(slots=True)
 class RowsOf(Generic[Row]):
     """Which notifications of a family tell of rows, for a picture that follows them.
 
     ``key`` says what a row is about.  ``commands`` are those of notifications that hold a row, None
     for all, and ``removals`` those that say that it is gone.  ``concerns`` leaves rows out that the
-    dump would not give.
+    dump would not give.  ``ground`` is what tells of all of them at once.
     """
 
     key: Callable[[Row], Hashable]
     removals: frozenset[int] = frozenset()
     commands: frozenset[int] | None = None
     concerns: Callable[[Row], bool] | None = None
+    ground: Ground | None = None
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -126,7 +142,9 @@ class GenericRequest(Generic[Row]):
     ``read`` makes a row of a message; the policy is of this operation, None where there is none.
     ``idempotent`` questions may be asked again on a fresh socket; a dump always is one.
     ``echo`` asks, of an order, for what listeners are told of it (NLM_F_ECHO).
-    ``rows`` say how notifications change what a dump gave.
+    ``rows`` say how notifications change what a dump gave; ``untold`` says why none do, where the
+    kernel does not tell all that becomes of the table.
+    ``identity`` gives what makes two rows the same, where there are no ``rows`` to say.
     ``of_one`` says that it asks about one thing, or orders one: the kernel would not look at which
     in a dump.
     """
@@ -143,6 +161,8 @@ class GenericRequest(Generic[Row]):
     wants_policy: bool = False
     names: Names | None = attrs.field(default=None, repr=False, eq=False)
     rows: RowsOf[Row] | None = attrs.field(default=None, repr=False, eq=False)
+    untold: str | None = None
+    identity: Callable[[Row], Hashable] | None = attrs.field(default=None, repr=False, eq=False)
     of_one: bool = False
 
     def bound(self, family: Resolved, policy: Policy | None, is_dump: bool) -> Request[Row]:
@@ -171,7 +191,7 @@ class GenericRequest(Generic[Row]):
             row_type=family.id,
             row_minimum=HEADER.size + attributes_at(family.header_size),
             read=reader(lambda message: self.read(message, policy), family.header_size),
-            identity=None if rows is None else rows.key,
+            identity=self.identity if rows is None else rows.key,
             idempotent=is_dump or self.idempotent,
             may_stall=True,
             feature=f"operation {self.command} of {family.name}",

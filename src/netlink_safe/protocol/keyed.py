@@ -56,11 +56,13 @@ class KeyedPicture(Generic[Row]):
         key = rows.key(row)
         known = self._known.get(key)
         if command in rows.removals:
-            return [] if self._known.pop(key, None) is None else [Removed(key, row)]
+            return [] if self._known.pop(key, None) is None else [Removed(key, known)]
+        # What makes rows equal may be anybody's, and raise: nothing is changed before.
+        is_same = known is not None and known == row
         self._known[key] = row
         if known is None:
             return [Added(key, row)]
-        return [] if known == row else [Changed(key, row, known)]
+        return [] if is_same else [Changed(key, row, known)]
 
     def compare(self, seen: Iterable[Row]) -> Difference[Row]:
         """What a dump comes to; nothing is changed by it, so that any thread may do it."""

@@ -19,6 +19,7 @@ Row = TypeVar("Row")
 class Overrun:
     """Notifications were lost for want of room in the receive buffer; ``drops`` counts them.
 
+    It is 0 where a family was gone, and what it told when it came back was not heard.
     What was queued before them has been handed out.  What follows now is the difference that a look
     at sysfs, or a dump, showed, and then Resynced; or, where none was to be had, nothing, and
     ``unresynced`` says why.

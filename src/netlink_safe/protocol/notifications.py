@@ -11,6 +11,7 @@ import attrs
 
 from netlink_safe.errors import DecodeError
 from netlink_safe.protocol.keyed import Difference, KeyedPicture
+from netlink_safe.protocol.notices import Overrun
 from netlink_safe.wire.generic import parse_generic
 from netlink_safe.wire.header import parse_message
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator, Sequence
 
-    from netlink_safe.protocol.generic import GenericRequest, Resolved
+    from netlink_safe.protocol.generic import GenericRequest, Ground, Resolved
     from netlink_safe.wire.datagram import Burst, Sender
     from netlink_safe.wire.generic import GenericMessage
     from netlink_safe.wire.header import Message
@@ -41,7 +42,8 @@ class NotificationReader:
 
     ``read_plain`` makes an item of what tells of no row.  ``controller_id`` is the number of the
     controller, and ``is_about`` whether a message of its says that the family has come or gone.
-    ``policy`` is the one that dumps are read by.
+    ``policy`` is the one that dumps are read by, ``ground`` the family that the table stands on.
+    ``failure`` is what the caller's own code raised at a notification.
     """
 
     def __init__(
@@ -55,18 +57,22 @@ class NotificationReader:
         is_about: Callable[[GenericMessage], bool],
     ) -> None:
         self.family = family
+        self.ground: Resolved | None = None
         self.policy: Policy | None = None
         self.is_stale = False
+        self.failure: Exception | None = None
         self.duplicates = 0
         self.delivered = 0
         self._snapshot = snapshot
         rows = None if snapshot is None else snapshot.rows
         self._rows = rows
+        self._shaken_by = None if rows is None or rows.ground is None else rows.ground.tells
         self._picture: KeyedPicture[Any] | None = None if rows is None else KeyedPicture(rows)
         self._read_plain = read_plain
         self._controller_id = controller_id
         self._is_about = is_about
         self._rejected = rejected
+        self._heard = None if family is None else family.id
 
     def read(self, bursts: Sequence[Burst]) -> list[Any]:
         """What of the datagrams is to be handed out."""
@@ -81,6 +87,9 @@ class NotificationReader:
                         items += self._taken_in(text, message)
                 except DecodeError:
                     self._rejected["malformed"] += 1
+                except Exception as error:  # the caller's own, of a key or of what concerns it
+                    self.is_stale = True
+                    self.failure = self.failure or error
         self.delivered += len(items)
         return items
 
@@ -92,14 +101,19 @@ class NotificationReader:
         """What a later one comes to."""
         return self.begin(seen)
 
-    def adopt(self, telling: Difference[Any] | None, _is_beginning: bool) -> list[Any]:
+    def adopt(self, telling: Difference[Any] | None, is_beginning: bool) -> list[Any]:
         """Know from now on what is told; the items to hand out."""
         self.is_stale = False
-        if telling is None or self._picture is None:
-            return []
-        self._picture.adopt(telling)
-        self.delivered += len(telling.items)
-        return telling.items
+        heard, self._heard = self._heard, self._heard if self.family is None else self.family.id
+        if self._picture is not None and telling is not None:
+            self._picture.adopt(telling)
+            items = telling.items
+        elif self._heard == heard or is_beginning:
+            items = []
+        else:  # what it told before its new groups were joined, nobody has heard
+            items = [Overrun(0, "the family was gone and has come back")]
+        self.delivered += len(items)
+        return items
 
     def _taken_in(self, text: bytes, message: Message) -> list[Any]:
         family = self.family
@@ -108,6 +122,11 @@ class NotificationReader:
         ):
             said = parse_generic(text, message.start, message.end, 0)
             self.is_stale = self.is_stale or self._is_about(said)
+            return []
+        ground, shaken_by = self.ground, self._shaken_by
+        if ground is not None and shaken_by is not None and message.type == ground.id:
+            said = parse_generic(text, message.start, message.end, ground.header_size)
+            self.is_stale = self.is_stale or shaken_by(said)
             return []
         if family is None or message.type != family.id:
             self._rejected["foreign_family"] += 1
@@ -140,6 +159,12 @@ class FollowedFamily:
     controller_group: int
     snapshot: GenericRequest[Any] | None
     new_reader: Callable[[Resolved, Counter[str]], NotificationReader] = attrs.field(repr=False)
+
+    @property
+    def ground(self) -> Ground | None:
+        """What the table stands on."""
+        rows = None if self.snapshot is None else self.snapshot.rows
+        return None if rows is None else rows.ground
 
 
 def _messages(text: bytes) -> Iterator[Message]:

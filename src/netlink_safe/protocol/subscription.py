@@ -24,11 +24,13 @@ class Reader(Protocol):
     """What makes items of datagrams and of looks, and counts what it leaves out.
 
     ``is_stale`` says that only a look can tell what is so now, although nothing was lost.
+    ``failure`` is what the caller's own code raised while something was read, until it is told.
     """
 
     duplicates: int
     delivered: int
     is_stale: bool
+    failure: Exception | None
 
     def read(self, bursts: Sequence[Burst], /) -> list[Any]: ...
 

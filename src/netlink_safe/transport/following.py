@@ -83,7 +83,7 @@ class Source(Protocol):
     """What is listened to, and where the truth is to be had once something was lost.
 
     ``name`` is for people.  ``takes`` says what a beginning cannot do without, None where it can do
-    without a look; ``why_no_look`` says why there never is one, None where there is.
+    without a look; ``why_no_look`` says why none tells what was lost, None where it does.
     """
 
     name: str
@@ -140,8 +140,6 @@ class Follower(Hearing):
 
         trusted = yield from offload(call(partial(self._namespace.run, subscribe)), terms)
         reader = self.reader = source.new_reader(trusted, self._tally.rejected)
-        if source.why_no_look is not None:
-            return
         try:
             telling = yield from self._look(reader.begin, terms)
         except NoLookError as error:
@@ -167,6 +165,9 @@ class Follower(Hearing):
             if bursts := sock.receive_many():
                 self._tally.datagrams += sum(len(burst.texts) for burst in bursts)
                 yield reader.read(bursts)
+                if (failure := reader.failure) is not None:
+                    reader.failure = None
+                    raise failure
                 continue
             lost = sock.losses()
             if lost != self._loss_told or self._is_due(reader):
@@ -216,14 +217,13 @@ class Follower(Hearing):
         self._look_again_at = None
         self.is_owing = True
         try:
-            if unresynced is None or reader.is_stale:
-                compare = reader.begin if is_beginning else reader.resync
-                telling = yield from self._look(compare, self._terms(f"a look at {self.name}"))
-                difference = reader.adopt(telling, is_beginning)
-                self._has_looked = True
-                self._resyncs += not is_beginning
-                if is_beginning and unresynced is None:
-                    unresynced = "there was no look before it that one could be compared with"
+            compare = reader.begin if is_beginning else reader.resync
+            telling = yield from self._look(compare, self._terms(f"a look at {self.name}"))
+            difference = reader.adopt(telling, is_beginning)
+            self._has_looked = True
+            self._resyncs += unresynced is None and not is_beginning
+            if is_beginning and unresynced is None:
+                unresynced = "there was no look before it that one could be compared with"
         except NoLookError as error:
             unresynced = str(error)
             self._look_later()

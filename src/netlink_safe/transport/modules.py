@@ -21,10 +21,18 @@ def family_alias(family: str) -> str:
 
 def module_for(alias: str) -> str | None:
     """The module that is installed under an alias; None where none is, or where nobody can say."""
-    path = ALIASES.format(release=os.uname().release)
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+    with contextlib.suppress(OSError), open(_path(), encoding="utf-8", errors="replace") as file:
         for line in file:
             words = line.split()
             if len(words) == 3 and words[1].replace("-", "_") == alias.replace("-", "_"):
                 return words[2]
     return None
+
+
+def has_list_of_modules() -> bool:
+    """Whether it can be said which modules are installed for the running kernel."""
+    return os.access(_path(), os.R_OK)
+
+
+def _path() -> str:
+    return ALIASES.format(release=os.uname().release)

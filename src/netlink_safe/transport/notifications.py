@@ -1,7 +1,10 @@
 """A generic family as a source to listen to: its multicast groups, and a dump for looks.
 
 The controller's own group is joined, too.  When the family goes and comes back it has another
-number and other groups; these are joined then, and its table is dumped anew.
+number and other groups; these are joined then, and its table is dumped anew.  Between the question
+for its groups and the joining of them nobody hears of that, so that it is looked for once more
+behind the joining; and since a look must not bring back what somebody has just removed, it loads no
+module.
 
 May call ``transport``, ``protocol`` and ``errors``.
 """
@@ -10,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netlink_safe.errors import FamilyNotFound, LocalProtocolError
+from netlink_safe.errors import FamilyNotFound, KernelError, LocalProtocolError
 from netlink_safe.transport import steps
-from netlink_safe.transport.families import policy_for
+from netlink_safe.transport.families import LoadedFamilies, policy_for
 from netlink_safe.transport.workers import offload
 from netlink_safe.wire.constants import NETLINK_GENERIC
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
 
-    from netlink_safe.protocol.generic import Resolved
+    from netlink_safe.protocol.generic import GenericRequest, Resolved
     from netlink_safe.protocol.notifications import FollowedFamily, NotificationReader
     from netlink_safe.protocol.trust import Roots
     from netlink_safe.transport.families import Families
@@ -35,10 +38,12 @@ class Notifications:
     def __init__(self, families: Families, wanted: FollowedFamily) -> None:
         has_table = wanted.snapshot is not None
         self.name = f"notifications of {wanted.family}"
-        self.takes = "a snapshot" if has_table else None
+        self.takes: str | None = "a snapshot" if has_table else "the family"
         self.why_no_look = None if has_table else "no snapshot was asked for"
         self._families = families
+        self._loaded = LoadedFamilies(families.pool, families.controller)
         self._wanted = wanted
+        self._has_seen_table = False
         self._found: Resolved
         self._reader: NotificationReader
 
@@ -71,21 +76,40 @@ class Notifications:
     def _seen(
         self, sock: ListeningSocket, compare: Callable[[Any], Any], terms: Terms
     ) -> Steps[Any, Any]:
+        reader, snapshot = self._reader, self._wanted.snapshot
         try:
-            family = yield from self._families.find_anew(self._wanted.family, terms)
+            if (ground := self._wanted.ground) is not None:
+                reader.ground = yield from self._loaded.find_anew(ground.family, terms)
+                for number in reader.ground.groups.values():
+                    sock.join(number)
+            family = yield from self._loaded.find_anew(self._wanted.family, terms)
+            for number in self._numbers(family):  # a family that goes takes its listeners from them
+                sock.join(number)
+            reader.family = family
+            if snapshot is None:
+                return compare(None)
+            seen = yield from self._dumped(family, snapshot, terms)
         except FamilyNotFound:
-            self._reader.family = None
+            reader.family = None
             return compare(None)
-        for number in self._numbers(family):  # a family that goes takes its listeners from them
-            sock.join(number)
-        self._reader.family = family
-        snapshot = self._wanted.snapshot
-        if snapshot is None:
-            return compare(None)
-        policy = yield from policy_for(self._families, family, snapshot, terms, True)
+        return compare(seen)
+
+    def _dumped(
+        self, family: Resolved, snapshot: GenericRequest[Any], terms: Terms
+    ) -> Steps[Any, list[Any]]:
+        """The table; an empty one once it is gone, and an error where it has never been there."""
+        policy = yield from policy_for(self._loaded, family, snapshot, terms, True)
         self._reader.policy = policy
         bound = snapshot.bound(family, policy, True)
-        return compare((yield from steps.whole(self._families.pool, bound, terms)))
+        ground = self._wanted.ground
+        try:
+            seen = yield from steps.whole(self._loaded.pool, bound, terms)
+        except KernelError as error:
+            if not self._has_seen_table or ground is None or error.errno != ground.is_gone:
+                raise
+            return []
+        self._has_seen_table = True
+        return seen
 
     def _numbers(self, family: Resolved) -> list[int]:
         if not family.groups:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from netlink_safe.errors import DecodeError
 from netlink_safe.wire.constants import NLA_F_NESTED, NLA_TYPE_MASK
@@ -47,9 +47,27 @@ def build_u32(type_: int, value: int) -> bytes:
     return build_attribute(type_, U32.pack(value))
 
 
+def encode_text(value: str) -> bytes:
+    """The bytes of a text, without a NUL behind it; what was read as no UTF-8 goes out as it came.
+
+    Raises ValueError for a NUL inside, where the kernel would end it, and for other surrogates.
+    """
+    if "\0" in value:
+        raise ValueError("a text ends at a NUL")
+    return value.encode("utf-8", "surrogateescape")
+
+
+def is_name(value: object, longest: int) -> TypeGuard[str]:
+    """Whether it is a text of 1 to so many bytes: what the kernel counts are not letters."""
+    try:
+        return isinstance(value, str) and 0 < len(encode_text(value)) <= longest
+    except ValueError:
+        return False
+
+
 def build_text(type_: int, value: str) -> bytes:
-    """An attribute that is a text with a NUL behind it."""
-    return build_attribute(type_, value.encode("utf-8", "surrogateescape") + b"\0")
+    """An attribute that is a text with a NUL behind it.  Raises ValueError for what is no text."""
+    return build_attribute(type_, encode_text(value) + b"\0")
 
 
 def iterate_attributes(
@@ -84,7 +102,7 @@ class Attributes:
     nested deeper than 32.
     """
 
-    __slots__ = ("_data", "_path", "_spans")
+    __slots__ = ("_data", "_path", "_size", "_spans")
 
     def __init__(self, data: bytes, start: int, end: int, path: tuple[int, ...] = ()) -> None:
         if len(path) > DEEPEST:
@@ -92,6 +110,7 @@ class Attributes:
         self._data = data
         self._path = path
         self._spans = list(iterate_attributes(data, start, end, path))
+        self._size = end - start
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """The type and payload of each, in order."""
@@ -102,6 +121,13 @@ class Attributes:
 
     def __len__(self) -> int:
         return len(self._spans)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing stands behind the last one but what it is padded with."""
+        return self._size <= sum(
+            align(ATTRIBUTE.size + end - start) for _, start, end in self._spans
+        )
 
     def raw(self, type_: int) -> bytes | None:
         """The payload as it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import attrs
 import pytest
 
 import netlink_safe as nls
-from netlink_safe.families import ovs
+from netlink_safe.families import ovs, ovs_records
 from netlink_safe.wire.attributes import build_attribute, build_text, build_u32
 from surfaces import Surface, on_every_surface
 from vm.guest.openvswitch import DATAPATH, datapath
@@ -66,27 +65,32 @@ WRONG: list[tuple[Any, str, tuple[int, ...], str | None]] = [
         "OVS_VPORT_ATTR_NAME",
     ),
     (
-        raw(NO_PORT, build_attribute(ovs.TYPE, b"12")),
+        raw(NO_PORT, build_attribute(ovs_records.TYPE, b"12")),
         "failed policy validation",
         (2,),
         "OVS_VPORT_ATTR_TYPE",
     ),
     (
-        raw(NO_PORT, build_attribute(ovs.PORT_NO, b"")),
+        raw(NO_PORT, build_attribute(ovs_records.PORT_NO, b"")),
         "failed policy",
         (1,),
         "OVS_VPORT_ATTR_PORT_NO",
     ),
-    (raw(NO_PORT, build_attribute(ovs.IFINDEX, b"1")), "failed policy validation", (8,), "8"),
+    (
+        raw(NO_PORT, build_attribute(ovs_records.IFINDEX, b"1")),
+        "failed policy validation",
+        (8,),
+        "8",
+    ),
     (raw(NO_PORT, b""), "EINVAL", (), None),
     (
-        raw(NO_DATAPATH, build_text(ovs.DP_NAME, "x" * 16)),
+        raw(NO_DATAPATH, build_text(ovs_records.DP_NAME, "x" * 16)),
         "failed policy validation",
         (1,),
         "OVS_DP_ATTR_NAME",
     ),
     (
-        raw(NO_DATAPATH, build_attribute(ovs.DP_USER_FEATURES, b"12")),
+        raw(NO_DATAPATH, build_attribute(ovs_records.DP_USER_FEATURES, b"12")),
         "failed policy validation",
         (5,),
         "OVS_DP_ATTR_USER_FEATURES",
@@ -107,75 +111,3 @@ async def test_a_wrong_request_is_answered_with_what_is_wrong(
             await genl.request(request)
         assert (refused.value.path, refused.value.attribute) == (path, attribute)
         assert attribute is None or f"attribute {attribute}" in str(refused.value)
-
-
-@on_every_surface
-async def test_a_subscriber_that_sleeps_wakes_to_the_exact_set(surface: Surface) -> None:
-    """Hundreds of ports come and go meanwhile; all losses are told, and what is believed is so."""
-    async with datapath(surface) as (genl, made):
-        for number in range(40):
-            run(f"ip link add a{number} type veth peer name b{number}")
-        snapshot = ovs.vports(made)
-        async with genl.subscribe(snapshot=snapshot, receive_buffer=32 * 1024) as heard:
-            believed: dict[Any, str] = {}
-            counts = [await follow(heard, believed)]
-            assert believed == {(made.index, 0): DATAPATH}
-            for wave in range(6):
-                for number in range(40):
-                    await genl.request(ovs.new_vport(made, f"a{number}"))
-                for number in range(40):
-                    if (number + wave) % 7:
-                        await genl.request(ovs.delete_vport(f"a{number}"))
-                for number in range(40):
-                    with contextlib.suppress(nls.KernelError):
-                        await genl.request(ovs.delete_vport(f"a{number}"))
-                await genl.request(ovs.new_vport(made, f"a{wave}"))
-                if heard.statistics().drops > 0 and wave == 5:
-                    break
-                await genl.request(ovs.delete_vport(f"a{wave}"))
-            assert heard.statistics().drops > 0
-            drops = 0
-            while drops < heard.statistics().drops:
-                drops += await follow(heard, believed)
-            now = {(one.datapath, one.number): one.name async for one in genl.dump(snapshot)}
-            assert believed == now
-            assert drops == heard.statistics().drops
-            assert counts == [0]
-
-
-async def follow(heard: Any, believed: dict[Any, str]) -> int:
-    """Take changes in until the picture is whole again; the drops that were told on the way."""
-    drops = 0
-    while True:
-        match await heard.receive(timeout=20):
-            case nls.Added(key=key, row=row) | nls.Changed(key=key, row=row):
-                believed[key] = row.name
-            case nls.Removed(key=key):
-                del believed[key]
-            case nls.Overrun(drops=lost):
-                drops += lost
-            case nls.Resynced():
-                return drops
-
-
-@on_every_surface
-async def test_a_module_that_goes_and_comes_back(surface: Surface) -> None:
-    """Its families have other numbers then; requests go on, and so does a subscription."""
-    async with surface.open_generic() as genl:
-        before = await genl.family("ovs_datapath")
-        async with genl.subscribe(snapshot=ovs.datapaths()) as heard:
-            assert await heard.receive() == nls.Resynced(0, 0)
-            made = await genl.request(ovs.new_datapath(DATAPATH))
-            assert await heard.receive() == nls.Added(made.index, made)
-            await genl.request(ovs.delete_datapath(DATAPATH))
-            assert isinstance(await heard.receive(), nls.Removed)
-            run("modprobe -r openvswitch")
-            assert await heard.receive(timeout=30) == nls.Resynced(0, 0)
-            made = await genl.request(ovs.new_datapath(DATAPATH))
-            items = [await heard.receive(timeout=30)]
-            while items[-1] != nls.Added(made.index, made):
-                items.append(await heard.receive(timeout=30))
-            assert all(isinstance(one, nls.Resynced) for one in items[:-1])
-        after = await genl.family("ovs_datapath")
-        assert after.id != before.id
-        await genl.request(ovs.delete_datapath(DATAPATH))
