@@ -229,7 +229,7 @@ async def test_a_family_that_came_back_without_the_group_is_an_error(
 async def test_looks_that_fail_are_made_no_more_often_than_a_heartbeat(
     surface: Surface, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However stale the picture is meanwhile; and one that succeeds mends it."""
+    """However stale the picture is meanwhile; it is told once, and one that succeeds mends it."""
     looks = 0
 
     def refused(*_: object) -> Any:
@@ -243,10 +243,15 @@ async def test_looks_that_fail_are_made_no_more_often_than_a_heartbeat(
         with monkeypatch.context() as broken:
             broken.setattr(follower._source, "look", refused)
             follower.reader.is_stale = True
+            assert await heard.receive() == nls.Overrun(0, "no look; it is tried again")
             for _ in range(3):
                 with pytest.raises(nls.NetlinkTimeout):
                     await heard.receive(timeout=0.05)
-        assert looks == 1
+            assert looks == 1
+            follower._look_again_at = 0.0
+            with pytest.raises(nls.NetlinkTimeout):
+                await heard.receive(timeout=0.05)
+            assert looks == 2
         follower._look_again_at = 0.0
         assert await heard.receive() == nls.Resynced(0, 0)
         assert not follower.reader.is_stale

@@ -19,7 +19,8 @@ Row = TypeVar("Row")
 class Overrun:
     """Notifications were lost for want of room in the receive buffer; ``drops`` counts them.
 
-    It is 0 where a family was gone, and what it told when it came back was not heard.
+    It is 0 where a family was gone, and what it told when it came back was not heard; and where
+    something was heard that only a look could explain, which then failed.
     What was queued before them has been handed out.  What follows now is the difference that a look
     at sysfs, or a dump, showed, and then Resynced; or, where none was to be had, nothing, and
     ``unresynced`` says why.

@@ -122,6 +122,7 @@ class Follower(Hearing):
         self._loss_told = 0
         self._has_looked = False
         self._look_again_at: float | None = None
+        self._is_failure_told = False
         self._beginning: list[Any] = []
 
     def open(self) -> Steps[Any, None]:
@@ -234,7 +235,12 @@ class Follower(Hearing):
             self._look_later()
         finally:
             self.is_owing = False
-        return ([Overrun(drops, unresynced)] if drops else []) + difference
+        return ([Overrun(drops, unresynced)] if self._is_loss(reader, drops) else []) + difference
+
+    def _is_loss(self, reader: Reader, drops: int) -> bool:
+        """Whether something is to be told as lost: drops, and once that a look has failed."""
+        was_told, self._is_failure_told = self._is_failure_told, reader.is_stale
+        return drops > 0 or (reader.is_stale and not was_told)
 
     def _look(self, compare: Callable[[Any], Any], terms: Terms) -> Steps[Any, Any]:
         sock = self.check_open()
