@@ -41,6 +41,7 @@ from netlink_safe.families.link_guard import CANNOT_LOOK, deletion
 from netlink_safe.families.link_stack import Stack, stack_of
 from netlink_safe.protocol.plans import Ask, AskFamily, Done, OwnersOf, Pause, Places
 from netlink_safe.protocol.plans import Place as Where
+from netlink_safe.transport import steps
 from netlink_safe.transport.opening import own_terms
 from netlink_safe.transport.plans import Hands, carried_out
 from netlink_safe.transport.workers import offload
@@ -638,6 +639,26 @@ async def test_a_peer_in_another_namespace_is_looked_at(surface: Surface) -> Non
         await surface.delete_link("in", netns="other")
         async with surface.open_route(netns=path) as route:
             assert [one.name async for one in route.dump(nls.links())] == ["lo"]
+
+
+@on_every_surface
+async def test_a_table_that_changes_under_the_look_is_looked_at_again(
+    surface: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often: the namespaces of others are as busy as they like."""
+    whole, interruptions = steps.whole, iter(range(8))
+
+    def busy(pool: Any, request: Any, terms: Any) -> Any:
+        if request.is_dump and next(interruptions, None) is not None:
+            raise nls.DumpInterrupted("the table changed")
+        return (yield from whole(pool, request, terms))
+
+    with Links() as links:
+        links.make("left", "right")
+    monkeypatch.setattr(steps, "whole", busy)
+    await surface.delete_link("left", timeout=60)
+    assert next(interruptions, None) is None
+    assert there() == {"lo"}
 
 
 @on_every_surface

@@ -10,7 +10,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from netlink_safe.errors import NetlinkError, NetlinkTimeout
+from netlink_safe.errors import DumpInterrupted, NetlinkError, NetlinkTimeout
+from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.protocol.plans import HERE, Ask, AskFamily, Done, OwnersOf, Pause, Place
 from netlink_safe.transport import families, steps
 from netlink_safe.transport.buffers import default_request_buffer
@@ -24,6 +25,7 @@ from netlink_safe.wire.constants import NETLINK_GENERIC, NETLINK_ROUTE
 if TYPE_CHECKING:
     from netlink_safe.protocol.generic import Controller
     from netlink_safe.protocol.plans import Plan, Result, Wish
+    from netlink_safe.protocol.request import Request
     from netlink_safe.transport.terms import Steps, Terms
 
 _OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -55,7 +57,7 @@ class Hands:
         """What a wish comes to.  Raises NetlinkError, OSError."""
         if isinstance(wish, Ask):
             pool = self._pool(wish.place, NETLINK_ROUTE)
-            return (yield from steps.whole(pool, wish.request, terms))
+            return (yield from _undisturbed(pool, wish.request, terms))
         if isinstance(wish, AskFamily):
             known = self._families.get(wish.place)
             if known is None:
@@ -142,6 +144,21 @@ def carried_out(plan: Plan[Result], hands: Hands, terms: Terms) -> Steps[Any, Re
     finally:
         plan.close()
         hands.close()
+
+
+def _undisturbed(pool: SocketPool, request: Request[Any], terms: Terms) -> Steps[Any, list[Any]]:
+    """All rows, asked for until nobody changes the table meanwhile: a plan may not miss one.
+
+    The namespaces of others may be as busy as they like.
+    """
+    pauses = Pauses()
+    while True:
+        try:
+            return (yield from steps.whole(pool, request, terms))
+        except DumpInterrupted:
+            if terms.deadline.remaining() <= 0:
+                raise
+        yield Wait(None, min(pauses.take(), terms.deadline.remaining()))
 
 
 def _paths() -> list[tuple[str, str]]:
