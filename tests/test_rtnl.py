@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PAIRS = 3000
 #: The number of sendto(2) on x86-64, as /proc has it.
 SENDTO = "44 "
+#: Of processor time, in nanoseconds: more than it takes to come to the lock, and a small part of
+#: what the deletion takes under it.
+WELL_INSIDE = 20_000_000
 
 
 @contextlib.contextmanager
@@ -35,14 +38,19 @@ def lock_held() -> Iterator[None]:
             entered.set()
             links.delete_all()
 
+    def task(name: str) -> str:
+        with open(f"/proc/self/task/{deleting.native_id}/{name}", encoding="ascii") as file:
+            return file.read()
+
     def is_inside() -> bool:
         # We run Python, and so it does not: if it runs, then in the system call.
-        with open(f"/proc/self/task/{deleting.native_id}/syscall", encoding="ascii") as file:
-            return file.read().startswith((SENDTO, "running"))
+        has_run = int(task("schedstat").split()[0]) - before
+        return task("syscall").startswith((SENDTO, "running")) and has_run > WELL_INSIDE
 
     deleting = threading.Thread(target=delete)
     deleting.start()
     assert entered.wait(30)
+    before = int(task("schedstat").split()[0])
     kernel.until(is_inside)
     try:
         yield
