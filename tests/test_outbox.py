@@ -87,6 +87,18 @@ async def settled(box: Any, condition: Any) -> None:
             await anyio.sleep(0.001)
 
 
+async def heard_to_the_end(box: Any, sock: socket.socket) -> list[bytes]:
+    """All that a peer hears that reads until nothing is held any more."""
+    heard: list[bytes] = []
+
+    def nothing_is_held(now: nls.OutboxStatistics) -> bool:
+        heard.extend(read_all(sock))
+        return not now.held
+
+    await settled(box, nothing_is_held)
+    return heard + read_all(sock)
+
+
 async def filled(box: Any, sock: socket.socket) -> int:
     """Post until a peer is full; how many it has in its queue, while one is held."""
     sent = box.statistics().sent
@@ -109,10 +121,7 @@ async def test_a_full_peer_holds_up_nobody_else(surface: Surface, sleeper: socke
         assert now.full_peers == (port_of(sleeper),)
         assert (now.held, now.sent) == (6, fitted + 5)
         assert 0 < now.oldest_age < 30
-        heard = read_all(sleeper)
-        while len(heard) < fitted + 6:
-            await anyio.sleep(0.001)
-            heard += read_all(sleeper)
+        heard = await heard_to_the_end(box, sleeper)
         assert heard[fitted:] == [LARGE, b"0", b"1", b"2", b"3", b"4"]
         await box.flush()
         assert box.statistics().full_peers == ()
@@ -135,11 +144,7 @@ async def test_where_all_is_full_the_oldest_makes_room(
         dropped = box.statistics().dropped
         assert 1 <= dropped["oldest"] <= 4
         assert dropped["newest"] == 0
-        heard = read_all(sleeper)
-        while box.statistics().held:
-            heard += read_all(sleeper)
-            await anyio.sleep(0.001)
-        heard += read_all(sleeper)
+        heard = await heard_to_the_end(box, sleeper)
         assert heard[fitted:] == [b"%d" % n + LARGE for n in range(dropped["oldest"] - 1, 9)]
 
 

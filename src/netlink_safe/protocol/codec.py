@@ -197,7 +197,7 @@ def _is_pair(value: Any) -> bool:
 def _empty(codec: Any) -> CodedMessage:
     try:
         message: CodedMessage = codec()
-    except Exception as error:
+    except Exception as error:  # whatever was given may raise anything when it is called
         raise _no_codec(codec) from error
     return message
 
