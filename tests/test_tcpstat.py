@@ -16,7 +16,9 @@ import oracles
 import population
 import tcp_states
 from netlink_safe.collectors import tcpstat
-from netlink_safe.collectors.tcp_fold import Listener, RareFold, StateFold
+from netlink_safe.collectors.tcp_fold import Listener, ListenFold, RareFold, StateFold
+from netlink_safe.collectors.tcp_stats import named
+from netlink_safe.collectors.tcp_survey import summarize_counters, summarize_rows
 from netlink_safe.families.inet_diag import AddressFamily
 from netlink_safe.wire.header import Strides, build_message
 from surfaces import Surface, on_every_surface
@@ -213,18 +215,20 @@ def test_currestab_is_understood_as_the_running_kernel_means_it(
     """Older kernels leave CLOSE_WAIT out of it; the sockets in use tell which kind this is."""
     fold = RareFold()
     states = nls.TcpState
+    listening = ListenFold()
     rows = {states.CLOSE_WAIT: 2, states.LISTEN: 3, states.SYN_RECV: 4, states.FIN_WAIT2: 5}
     for state, count in rows.items():
         timer = 3 if state is states.FIN_WAIT2 else 0
         row = build_message(20, 2, 5, 6, bytes([2, state, timer]) + bytes(69))
-        fold.read(row * count, 0, Strides(20, 88, 5, 6))
-    assert (fold.rows, fold.remainders) == (14, 5)
-    files = [
-        f"Tcp: CurrEstab\nTcp: {current_established}\n",
-        "TCP: inuse 8 orphan 0 tw 11\n",
-        "TCP6: inuse 4\n",
-    ]
-    counted = tcpstat._summarize_counters([fold], files)["states"]
+        taking = listening if state is states.LISTEN else fold
+        taking.read(row * count, 0, Strides(20, 88, 5, 6))
+    assert (fold.rows, fold.remainders, listening.rows) == (11, 5, 3)
+    files = {
+        "snmp": f"Tcp: CurrEstab\nTcp: {current_established}\n",
+        "sockstat": "TCP: inuse 8 orphan 0 tw 11\n",
+        "sockstat6": "TCP6: inuse 4\n",
+    }
+    counted = summarize_counters(([fold], [listening]), files)["states"]
     assert counted[states.ESTABLISHED] == 7
     assert counted[states.TIME_WAIT] == 6
     assert since_6_10 == (current_established == 9)
@@ -235,9 +239,9 @@ def test_a_state_that_nobody_knows_is_counted_under_its_number() -> None:
     row = build_message(20, 2, 5, 6, bytes([2, 200]) + bytes(70))
     fold = StateFold()
     assert fold.read(row * 3, 0, Strides(20, 88, 5, 6)) == 3 * len(row)
-    stats = tcpstat._summarize_rows([AddressFamily.INET], [fold], [])
+    stats = summarize_rows([AddressFamily.INET], ([fold], []), {})
     assert stats["states"][nls.TcpState(200)] == 3
-    assert tcpstat._named(stats["states"])["state_200"] == 3
+    assert named(stats["states"])["state_200"] == 3
 
 
 def test_a_fold_refuses_a_row_that_ends_past_its_datagram() -> None:

@@ -17,7 +17,7 @@ import attrs
 from netlink_safe.families.inet_diag import TcpState, Timer
 from netlink_safe.families.inet_socket import STATE_OFFSET, TcpSocket
 from netlink_safe.families.tcp import check_stretch
-from netlink_safe.wire.header import row_offsets
+from netlink_safe.wire.header import HEADER, row_offsets
 
 if TYPE_CHECKING:
     from netlink_safe.families.inet_diag import AddressFamily
@@ -29,6 +29,9 @@ _KIND: Final = struct.Struct("=H")
 _FAMILY_AND_STATE: Final = struct.Struct("=BB")
 _QUEUES: Final = struct.Struct("=Q")
 _QUEUE: Final = struct.Struct("=II")
+_PORT: Final = struct.Struct("!H")
+_PORT_OFFSET: Final = HEADER.size + 4
+_QUEUE_OFFSET: Final = HEADER.size + 56
 _TIMER_OFFSET: Final = STATE_OFFSET + 1
 _LISTEN: Final = int(TcpState.LISTEN)
 _TIME_WAIT_TIMER: Final = int(Timer.TIME_WAIT)
@@ -49,8 +52,29 @@ class Listener:
         return self.length / max(self.limit, 1), self.length
 
 
+@attrs.frozen(slots=True)
+class AcceptQueues:
+    """All listeners of a port: connections that wait, how many may, and the fullest one's fill.
+
+    ``fill`` is its length by its limit.  The kernel lets a queue grow to one more than its limit
+    (``include/net/sock.h``: sk_acceptq_is_full), so that a full one has more than 1.
+    """
+
+    length: int = 0
+    limit: int = 0
+    fill: float = 0.0
+
+    def __add__(self, other: AcceptQueues) -> AcceptQueues:
+        return AcceptQueues(
+            self.length + other.length, self.limit + other.limit, max(self.fill, other.fill)
+        )
+
+
+_NO_QUEUES: Final = AcceptQueues()
+
+
 class StateFold:
-    """Counts by family and state, bytes queued (without listeners), and accept queues."""
+    """Counts by family and state, and the bytes queued, of sockets that do not listen."""
 
     def __init__(self) -> None:
         # By family and state as one number: a list of all that there can be, half a MiB, counts in
@@ -58,9 +82,6 @@ class StateFold:
         self._counts = [0] * 0x10000
         self.receive_queue_bytes = 0
         self.transmit_queue_bytes = 0
-        self.accept_length = 0
-        self.accept_limit = 0
-        self.fullest: Listener | None = None
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""
@@ -79,7 +100,9 @@ class StateFold:
                     break
             counts[kind] += 1
             if queues:
-                self._queued(data, offset, queues)
+                receive, transmit = _QUEUE.unpack(_QUEUES.pack(queues))
+                self.receive_queue_bytes += receive
+                self.transmit_queue_bytes += transmit
             offset += stride
         if offset > end:
             check_stretch(data, first, strides)
@@ -95,18 +118,56 @@ class StateFold:
         kinds = (_KIND.unpack(_FAMILY_AND_STATE.pack(family, state))[0] for state in range(256))
         return +Counter({state: self._counts[kind] for state, kind in enumerate(kinds)})
 
-    def _queued(self, data: bytes, offset: int, queues: int) -> None:
-        receive, transmit = _QUEUE.unpack(_QUEUES.pack(queues))
-        if data[offset + STATE_OFFSET] != _LISTEN:
-            self.receive_queue_bytes += receive
-            self.transmit_queue_bytes += transmit
-            return
-        self.accept_length += receive
-        self.accept_limit += transmit
-        source = TcpSocket(data, offset).source
-        listener = Listener(source.address, source.port, receive, transmit)
-        if self.fullest is None or listener.fill > self.fullest.fill:
-            self.fullest = listener
+
+class ListenFold:
+    """Listeners by family, and their accept queues by port.
+
+    A LISTEN row's two queue numbers are connections, not bytes
+    (``net/ipv4/tcp_diag.c``: tcp_diag_get_info).
+    """
+
+    def __init__(self) -> None:
+        self._families: Counter[int] = Counter()
+        self._queues: dict[int, AcceptQueues] = {}
+        self._fullest: TcpSocket | None = None
+        self._fullest_fill = (-1.0, 0)
+
+    @property
+    def rows(self) -> int:
+        """How many listeners were counted."""
+        return self._families.total()
+
+    @property
+    def accept_queues(self) -> dict[int, AcceptQueues]:
+        """By port, in ascending order."""
+        return dict(sorted(self._queues.items()))
+
+    @property
+    def fullest(self) -> Listener | None:
+        """The listener whose queue is the fullest; None where nobody listens."""
+        if (row := self._fullest) is None:
+            return None
+        source = row.source
+        return Listener(source.address, source.port, row.receive_queue, row.transmit_queue)
+
+    def counts(self, family: AddressFamily) -> Counter[int]:
+        """How many sockets of a family listen, by the number of that state."""
+        return +Counter({_LISTEN: self._families[family]})
+
+    def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
+        """Take a stretch of rows; return the offset of the first message that is none."""
+        starts, end = row_offsets(data, offset, strides)
+        for start in starts:
+            (port,) = _PORT.unpack_from(data, start + _PORT_OFFSET)
+            length, limit = _QUEUE.unpack_from(data, start + _QUEUE_OFFSET)
+            self._families[data[start + HEADER.size]] += 1
+            fill = length / max(limit, 1)
+            queues = AcceptQueues(length, limit, fill)
+            self._queues[port] = self._queues.get(port, _NO_QUEUES) + queues
+            if (fill, length) > self._fullest_fill:
+                self._fullest_fill = fill, length
+                self._fullest = TcpSocket(data, start).detach()
+        return end
 
 
 class RareFold:

@@ -1,0 +1,185 @@
+"""TcpStatCollector: TCP sockets for prometheus_client's registry.
+
+::
+
+    collect -> Shared -> one look for each namespace, side by side -> families of samples
+                           `- blocking.open_sock_diag, a survey, details if asked for
+
+What goes wrong is a sample, and no number is told twice.
+
+May call ``blocking``, ``collectors``, ``transport``, ``protocol`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+
+from netlink_safe.collectors.prometheus import node_exporter, tcp_metrics
+from netlink_safe.collectors.prometheus.definitions import Families, counter, gauge
+from netlink_safe.collectors.prometheus.looks import Aim, Look, look
+from netlink_safe.collectors.prometheus.sharing import Shared
+from netlink_safe.collectors.tcp_detail import Dimension
+from netlink_safe.collectors.tcp_survey import survey
+from netlink_safe.errors import LocalProtocolError, NetlinkTimeout
+from netlink_safe.protocol.deadline import Deadline, checked_timeout
+from netlink_safe.transport.locks import check_blocking_wait, waits
+from netlink_safe.transport.namespace import Namespace, label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from netlink_safe.collectors.prometheus.definitions import Definition
+    from netlink_safe.collectors.prometheus.looks import Teller
+    from netlink_safe.collectors.tcp_stats import Method
+    from netlink_safe.transport.namespace import NetworkNamespace
+
+Names: TypeAlias = Literal["netlink_safe", "node_exporter"]
+
+COLLECTOR: Final = "tcpstat"
+HEALTH: Final = (
+    gauge("netlink_safe_collector_success", "Whether it has numbers this time.", "collector"),
+    gauge("netlink_safe_collector_duration_seconds", "How long it has taken.", "collector"),
+    counter("netlink_safe_collector_timeouts", "Times that its deadline passed.", "collector"),
+    counter("netlink_safe_collector_errors", "Times that it had no numbers.", "collector", "error"),
+)
+#: The label of the network namespace.
+NETNS: Final = "netns"
+#: Namespaces that are looked into at the same time.
+AT_ONCE: Final = 16
+
+
+class TcpStatCollector:
+    """TCP sockets by state, queues, accept queues; register it, or call ``collect`` yourself.
+
+    A scrape takes at most ``timeout`` seconds, which should be less than Prometheus gives it (its
+    own ``scrape_timeout``, 10 seconds unless said).  What could not be had in time is not there:
+    ``netlink_safe_collector_success`` is 0 then, and the next scrape starts afresh.
+    Scrapes that overlap share one look.  Any thread may call it.
+
+    ``names`` are the library's own, or ``"node_exporter"``'s for dashboards that know them.
+    ``method`` is ``"dump"`` or ``"counters"``, see ``collectors.tcpstat.collect``.
+    ``netns`` is the network namespace to look into, by default the calling thread's;
+    ``namespaces`` a function that returns those to look into by their labels, asked each time.
+    With either there is a label ``netns``.
+    ``info`` adds histograms from tcp_info; ``by`` tells sockets apart by ``"port"``, ``"uid"``,
+    ``"cgroup"``, or several: both look at every row once more, some microseconds for each.
+    ``limit`` is how many values a label may have, in each namespace; the rest is ``other``.
+    Raises LocalProtocolError for nonsense.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: Names = "netlink_safe",
+        method: Method = "dump",
+        timeout: float = 5.0,
+        netns: NetworkNamespace = None,
+        namespaces: Callable[[], Mapping[str, NetworkNamespace]] | None = None,
+        info: bool = False,
+        by: Iterable[Dimension] | Dimension = (),
+        limit: int = 50,
+    ) -> None:
+        dimensions = _checked_dimensions(by)
+        if names not in get_args(Names):
+            raise LocalProtocolError(f"names={names!r} is none of {', '.join(get_args(Names))}")
+        if netns is not None and namespaces is not None:
+            raise LocalProtocolError("give netns for one namespace, or namespaces for several")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise LocalProtocolError(f"limit={limit!r} is no number of label values above 0")
+        if (info or dimensions) and (method == "counters" or names == "node_exporter"):
+            raise LocalProtocolError(
+                "info and by look at every row, and have names of their own; leave them out, or "
+                "say method='dump' and names='netlink_safe'"
+            )
+        Namespace(netns).close()  # whatever can be none is told now
+        asked = survey(method)
+        self._new_teller: Callable[[], Teller]
+        self._definitions: tuple[Definition, ...]
+        if names == "node_exporter":
+            self._definitions = (*node_exporter.DEFINITIONS, *HEALTH)
+            self._new_teller = node_exporter.Teller
+        else:
+            asked = asked.reading(tcp_metrics.FILES)
+            self._definitions = (*tcp_metrics.definitions(info, dimensions), *HEALTH)
+            self._new_teller = partial(tcp_metrics.Teller, limit, info)
+        self._aim = Aim(asked, info, dimensions)
+        self._timeout = checked_timeout(timeout)
+        self._common = () if netns is None and namespaces is None else (NETNS,)
+        self._namespaces = namespaces or partial(dict, {label(netns) or "": netns})
+        self._lock = threading.Lock()
+        self._tellers: dict[str, Teller] = {}
+        self._errors: Counter[tuple[str, str]] = Counter()
+        self._shared = Shared(self._scrape)
+
+    def describe(self) -> list[Metric]:
+        """Every family that there may be, without a sample and without a look."""
+        return Families(self._definitions, self._common).described()
+
+    @waits
+    def collect(self, timeout: float | None = None) -> list[Metric]:
+        """The families that have samples now, within ``timeout`` seconds if that is less.
+
+        Raises LockHeldError; whatever the kernel does or does not do is told by samples.
+        """
+        check_blocking_wait()
+        limit = self._timeout if timeout is None else min(checked_timeout(timeout), self._timeout)
+        try:
+            return self._shared.result(limit)
+        except NetlinkTimeout as error:  # another's, that has begun before
+            return self._told([Look("", limit, None, error)], Deadline(limit))
+
+    def _scrape(self, timeout: float) -> list[Metric]:
+        deadline = Deadline(timeout)
+        wanted = self._namespaces()
+        with self._lock:
+            self._tellers = {name: self._tellers.get(name) or self._new_teller() for name in wanted}
+            self._errors = Counter(
+                {key: count for key, count in self._errors.items() if key[0] in wanted}
+            )
+            ports = {name: teller.ports for name, teller in self._tellers.items()}
+
+        def looked(name: str) -> Look:
+            return look(self._aim, name, wanted[name], ports[name], deadline)
+
+        if len(wanted) < 2:
+            return self._told(map(looked, wanted), deadline)
+        with ThreadPoolExecutor(AT_ONCE, "netlink_safe looks") as threads:
+            return self._told(list(threads.map(looked, wanted)), deadline)
+
+    def _told(self, looks: Iterable[Look], deadline: Deadline) -> list[Metric]:
+        families = Families(self._definitions, self._common)
+        looks = list(looks)
+        with self._lock:
+            for each in looks:
+                common = [each.namespace] * len(self._common)
+                teller = self._tellers.get(each.namespace)
+                if each.sight is not None and teller is not None:
+                    teller.tell(each.sight, families, common, deadline)
+                else:
+                    self._errors[each.namespace, type(each.error).__name__] += 1
+                self._tell_health(each, families, [*common, COLLECTOR])
+        return families.filled()
+
+    def _tell_health(self, look: Look, families: Families, labels: list[str]) -> None:
+        success, duration, timeouts, errors = (definition.name for definition in HEALTH)
+        families.add(success, labels, int(look.sight is not None))
+        families.add(duration, labels, look.seconds)
+        families.add(timeouts, labels, self._errors[look.namespace, NetlinkTimeout.__name__])
+        for (namespace, error), count in sorted(self._errors.items()):
+            if namespace == look.namespace and count:
+                families.add(errors, [*labels, error], count)
+
+
+def _checked_dimensions(by: Iterable[Dimension] | Dimension) -> tuple[Dimension, ...]:
+    """Each once, in the order given.  Raises LocalProtocolError for what is none."""
+    asked = [by] if isinstance(by, str) else list(by)
+    for each in asked:
+        if each not in get_args(Dimension):
+            raise LocalProtocolError(f"by={each!r} is none of {', '.join(get_args(Dimension))}")
+    return tuple(dict.fromkeys(asked))

@@ -1,0 +1,73 @@
+"""The paths of cgroups by their numbers, as the kernel gives them with a socket.
+
+The number is the inode's in the one hierarchy of cgroup v2 (``net/ipv4/inet_diag.c``:
+INET_DIAG_CGROUP_ID), which tells nobody the way back; so it is walked, and remembered.  A number is
+never given twice while the machine runs, and what a walk behind the question has not found is gone,
+or not to be seen from here, for good.
+
+May call ``protocol``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from netlink_safe.protocol.deadline import Deadline
+
+MOUNTS: Final = "/proc/self/mountinfo"
+
+
+class CgroupPaths:
+    """Remembers the paths of those that were asked for last."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str | None] = {}
+
+    def of(self, numbers: Collection[int], deadline: Deadline) -> dict[int, str]:
+        """The paths below the mount, ``/`` for the root, of those that are to be found.
+
+        What the deadline cuts short is looked for again the next time.
+        """
+        known = {number: self._known[number] for number in numbers if number in self._known}
+        missing = set(numbers) - known.keys()
+        for number, path in _walk() if missing else ():
+            if number in missing:
+                known[number] = path
+                missing.discard(number)
+            if not missing or not deadline.remaining():
+                break
+        else:
+            known |= dict.fromkeys(missing)
+        self._known = known
+        return {number: path for number, path in known.items() if path is not None}
+
+
+def _walk() -> Iterator[tuple[int, str]]:
+    """Every cgroup that is to be seen, those near the root first."""
+    root = _root()
+    if root is None:
+        return
+    yield os.stat(root).st_ino, "/"
+    waiting = deque([root])
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.popleft()) as entries:  # it may go
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.inode(), entry.path.removeprefix(root.rstrip("/"))
+                    waiting.append(entry.path)
+
+
+def _root() -> str | None:
+    """Where cgroup v2 is mounted; None where it is not."""
+    with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            if after.split(" ", 1)[0] == "cgroup2":
+                return before.split()[4].encode().decode("unicode_escape")
+    return None
