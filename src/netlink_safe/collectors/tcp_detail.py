@@ -57,12 +57,19 @@ SCALES: Final = (
 _INFO: Final = struct.Struct("=68xI28xI24xQ24xQ32xQ")
 _BOUNDS: Final = tuple([bound * scale.per_unit for bound in scale.bounds] for scale in SCALES)
 
+#: What is measured even where it is 0; a round-trip time and a rate of 0 were never measured.
+_ZERO_COUNTS: Final = frozenset({1, 2, 3})
+
 _PORT: Final = struct.Struct("!H")
 _PORT_OFFSET: Final = HEADER.size + 4
 _OWNER: Final = struct.Struct("=II")
 _OWNER_OFFSET: Final = HEADER.size + 64
 _U64: Final = struct.Struct("=Q")
 _LENGTH: Final = struct.Struct("=I")
+_INFO_TYPE: Final = int(Extension.INFO)
+_CGROUP_TYPE: Final = int(Given.CGROUP_ID)
+#: The attributes that are read, and how long each has to be.
+_WANTED: Final = {_INFO_TYPE: _INFO.size, _CGROUP_TYPE: _U64.size}
 
 
 class Histogram:
@@ -104,8 +111,9 @@ class Tally:
 class DetailFold:
     """Tallies by each dimension, and one of all rows."""
 
-    def __init__(self, dimensions: Sequence[Dimension], ports: frozenset[int]) -> None:
+    def __init__(self, info: bool, dimensions: Sequence[Dimension], ports: frozenset[int]) -> None:
         """``ports`` are the local ports that are told apart; the others are a None together."""
+        self._reads_attributes = info or "cgroup" in dimensions
         self.total = Tally()
         self.tallies: dict[Dimension, defaultdict[Value, Tally]] = {
             dimension: defaultdict(Tally) for dimension in dimensions
@@ -122,22 +130,17 @@ class DetailFold:
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""
         starts, end = row_offsets(data, offset, strides)
+        places: dict[int, int] = {}
         for start in starts:
-            (length,) = _LENGTH.unpack_from(data, start)
-            found = {
-                type_: first
-                for type_, first, last in iterate_attributes(
-                    data, start + ROW_MINIMUM, start + length
-                )
-                if last - first >= _WANTED.get(type_, 0x10000)
-            }
+            if self._reads_attributes:
+                places = _attributes(data, start)
             tallies = [self.total]
-            tallies += [tallies_of[key(data, start, found)] for key, tallies_of in self._keys]
+            tallies += [tallies_of[key(data, start, places)] for key, tallies_of in self._keys]
             state = data[start + STATE_OFFSET]
             for tally in tallies:
                 tally.states[state] += 1
-            if (info := found.get(Extension.INFO)) is not None:
-                _measure(data, info, tallies)
+            if _INFO_TYPE in places:
+                _measure(data, places[_INFO_TYPE], tallies)
         return end
 
     def add(self, other: DetailFold) -> None:
@@ -147,12 +150,22 @@ class DetailFold:
             for value, tally in tallies.items():
                 self.tallies[dimension][value] += tally
 
-    def _port(self, data: bytes, start: int, _found: dict[int, int]) -> Value:
+    def _port(self, data: bytes, start: int, _places: dict[int, int]) -> Value:
         (port,) = _PORT.unpack_from(data, start + _PORT_OFFSET)
         return port if port in self._ports else None
 
 
-def _uid(data: bytes, start: int, _found: dict[int, int]) -> Value:
+def _attributes(data: bytes, start: int) -> dict[int, int]:
+    """Where the payloads of a row's attributes start, by type: of those that are read, and whole."""
+    (length,) = _LENGTH.unpack_from(data, start)
+    return {
+        type_: first
+        for type_, first, last in iterate_attributes(data, start + ROW_MINIMUM, start + length)
+        if type_ in _WANTED and last - first >= _WANTED[type_]
+    }
+
+
+def _uid(data: bytes, start: int, _places: dict[int, int]) -> Value:
     """Whose it is; None where no process holds it, for the kernel says 0 of its uid then.
 
     (``net/ipv4/inet_diag.c``: inet_twsk_diag_fill, inet_req_diag_fill; ``net/core/sock.c``:
@@ -162,25 +175,20 @@ def _uid(data: bytes, start: int, _found: dict[int, int]) -> Value:
     return uid if inode else None
 
 
-def _cgroup(data: bytes, _start: int, found: dict[int, int]) -> Value:
+def _cgroup(data: bytes, _start: int, places: dict[int, int]) -> Value:
     """The number of its cgroup; None of what is no full socket, and before Linux 5.8."""
-    first = found.get(Given.CGROUP_ID)
-    return None if first is None else int(_U64.unpack_from(data, first)[0])
+    if _CGROUP_TYPE not in places:
+        return None
+    (number,) = _U64.unpack_from(data, places[_CGROUP_TYPE])
+    return int(number)
 
 
 def _measure(data: bytes, info: int, tallies: Iterable[Tally]) -> None:
     rtt, retransmitted, received, rate, sent = _INFO.unpack_from(data, info)
-    measured = (rtt, retransmitted, sent, received, rate)
-    for number, value in enumerate(measured):
+    for number, value in enumerate((rtt, retransmitted, sent, received, rate)):
         if value or number in _ZERO_COUNTS:
             place = bisect_left(_BOUNDS[number], value)
             for tally in tallies:
                 histogram = tally.histograms[number]
                 histogram.counts[place] += 1
                 histogram.total += value
-
-
-#: The attributes that are read, and how long each has to be.
-_WANTED: Final = {int(Extension.INFO): _INFO.size, int(Given.CGROUP_ID): _U64.size}
-#: What is measured even where it is 0; a round-trip time and a rate of 0 were never measured.
-_ZERO_COUNTS: Final = frozenset({1, 2, 3})

@@ -107,7 +107,7 @@ def _sight(aim: Aim, netns: NetworkNamespace, ports: frozenset[int], deadline: D
         if not aim.takes_detail:
             return Sight(stats, texts, None)
         requests = tcp_sockets(states=CONNECTIONS, extensions=("info",) if aim.info else ())
-        new_fold = partial(DetailFold, aim.dimensions, ports | stats.accept_queues.keys())
+        new_fold = partial(DetailFold, aim.info, aim.dimensions, ports | stats.accept_queues.keys())
         first, *others = diag.fold(requests, new_fold, timeout=own)
         for other in others:
             first.add(other)
