@@ -156,7 +156,7 @@ class DetailFold:
 
 
 def _attributes(data: bytes, start: int) -> dict[int, int]:
-    """Where the payloads of a row's attributes start, by type: of those that are read, and whole."""
+    """Where the payloads of a row's attributes start, by type: of those read, and whole."""
     (length,) = _LENGTH.unpack_from(data, start)
     return {
         type_: first

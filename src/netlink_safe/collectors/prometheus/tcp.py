@@ -106,7 +106,7 @@ class TcpStatCollector:
             self._new_teller = node_exporter.Teller
         else:
             asked = asked.reading(tcp_metrics.FILES)
-            self._definitions = (*tcp_metrics.definitions(info, dimensions), *HEALTH)
+            self._definitions = (*tcp_metrics.definitions(method, info, dimensions), *HEALTH)
             self._new_teller = partial(tcp_metrics.Teller, limit, info)
         self._aim = Aim(asked, info, dimensions)
         self._timeout = checked_timeout(timeout)

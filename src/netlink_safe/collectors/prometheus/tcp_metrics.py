@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from netlink_safe.collectors.prometheus.looks import Sight
     from netlink_safe.collectors.tcp_detail import DetailFold, Dimension, Tally, Value
     from netlink_safe.collectors.tcp_fold import AcceptQueues
+    from netlink_safe.collectors.tcp_stats import Method
     from netlink_safe.protocol.deadline import Deadline
 
 PREFIX: Final = "netlink_safe_tcp_"
@@ -48,10 +49,13 @@ KERNEL_COUNTERS: Final = (
         "SYNs that found the SYN backlog full, dropped or answered with a cookie.",
     ),
 )
-COUNTS: Final = (
-    gauge(PREFIX + "sockets", "Sockets by address family and state.", "family", "state"),
+#: What only a dump of all rows tells.
+QUEUES: Final = (
     gauge(PREFIX + "receive_queue_bytes", "Bytes received and not yet read."),
     gauge(PREFIX + "transmit_queue_bytes", "Bytes sent and not yet acknowledged."),
+)
+COUNTS: Final = (
+    gauge(PREFIX + "sockets", "Sockets by address family and state.", "family", "state"),
     gauge(
         PREFIX + "accept_queue_length",
         "Connections that wait to be accepted, by the port of their listeners.",
@@ -84,7 +88,9 @@ INFINITE: Final = "+Inf"
 BOTH: Final = "both"
 
 
-def definitions(info: bool, dimensions: Sequence[Dimension]) -> tuple[Definition, ...]:
+def definitions(
+    method: Method, info: bool, dimensions: Sequence[Dimension]
+) -> tuple[Definition, ...]:
     """The metrics that there may be."""
     by = tuple(
         gauge(f"{PREFIX}sockets_by_{each}", f"Sockets by state and {BY[each]}.", each, "state")
@@ -96,7 +102,7 @@ def definitions(info: bool, dimensions: Sequence[Dimension]) -> tuple[Definition
         for scale in SCALES
         if info
     )
-    return (*COUNTS, *by, *histograms)
+    return (*COUNTS, *(QUEUES if method == "dump" else ()), *by, *histograms)
 
 
 class Add(Protocol):
