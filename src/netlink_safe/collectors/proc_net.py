@@ -23,8 +23,11 @@ def counter(text: str, prefix: str, name: str) -> int:
 
 def numbers(text: str, prefix: str) -> dict[str, int]:
     """All numbers that stand behind a prefix, by name."""
-    words = [line.split() for line in text.splitlines() if line.startswith(prefix)]
-    pairs = dict(zip(*words, strict=False)) if len(words) > 1 else {}
-    if len(words) == 1:
-        pairs = dict(zip(words[0][1::2], words[0][2::2], strict=False))
-    return {name: int(word) for name, word in pairs.items() if word.lstrip("-").isdigit()}
+    lines = [line.split()[1:] for line in text.splitlines() if line.startswith(prefix)]
+    if len(lines) == 1:
+        lines = [lines[0][::2], lines[0][1::2]]
+    return {
+        name: int(word)
+        for name, word in zip(*lines[:2], strict=False)
+        if word.removeprefix("-").isdecimal()
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -73,6 +74,12 @@ class AcceptQueues:
 _NO_QUEUES: Final = AcceptQueues()
 
 
+@cache
+def _kinds(family: AddressFamily) -> list[int]:
+    """Family and state as one number, for every state there can be."""
+    return [_KIND.unpack(_FAMILY_AND_STATE.pack(family, state))[0] for state in range(256)]
+
+
 class StateFold:
     """Counts by family and state, and the bytes queued, of sockets that do not listen."""
 
@@ -115,8 +122,7 @@ class StateFold:
 
     def counts(self, family: AddressFamily) -> Counter[int]:
         """How many sockets of a family are in each state, by its number."""
-        kinds = (_KIND.unpack(_FAMILY_AND_STATE.pack(family, state))[0] for state in range(256))
-        return +Counter({state: self._counts[kind] for state, kind in enumerate(kinds)})
+        return +Counter({state: self._counts[kind] for state, kind in enumerate(_kinds(family))})
 
 
 class ListenFold:

@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 PREFIX: Final = "netlink_safe_tcp_"
 #: The files of /proc/net that the kernel's counters are in.
 FILES: Final = ("snmp", "netstat")
-#: Metric, file, prefix of its lines, the numbers that are added up, meaning.
-KERNEL_COUNTERS: Final = (
-    ("segments_sent", "snmp", "Tcp:", ("OutSegs",), "Segments sent, retransmissions included."),
-    ("segments_retransmitted", "snmp", "Tcp:", ("RetransSegs",), "Segments sent once more."),
-    (
-        "listen_overflows",
-        "netstat",
-        "TcpExt:",
-        ("ListenOverflows",),
-        "Connections that found an accept queue full.",
+#: By file and prefix of its lines: a metric, the numbers that are added up for it, its meaning.
+KERNEL_COUNTERS: Final = {
+    ("snmp", "Tcp:"): (
+        ("segments_sent", ("OutSegs",), "Segments sent, retransmissions included."),
+        ("segments_retransmitted", ("RetransSegs",), "Segments sent once more."),
     ),
-    (
-        "syn_queue_overflows",
-        "netstat",
-        "TcpExt:",
-        ("TCPReqQFullDrop", "TCPReqQFullDoCookies"),
-        "SYNs that found the SYN backlog full, dropped or answered with a cookie.",
+    ("netstat", "TcpExt:"): (
+        (
+            "listen_overflows",
+            ("ListenOverflows",),
+            "Connections that found an accept queue full.",
+        ),
+        (
+            "syn_queue_overflows",
+            ("TCPReqQFullDrop", "TCPReqQFullDoCookies"),
+            "SYNs that found the SYN backlog full, dropped or answered with a cookie.",
+        ),
     ),
-)
+}
 #: What only a dump of all rows tells.
 QUEUES: Final = (
     gauge(PREFIX + "receive_queue_bytes", "Bytes received and not yet read."),
@@ -67,7 +67,11 @@ COUNTS: Final = (
         "Length by limit of the port's fullest listener; above 1 new connections are dropped.",
         "port",
     ),
-    *(counter(PREFIX + name, meaning) for name, _, _, _, meaning in KERNEL_COUNTERS),
+    *(
+        counter(PREFIX + name, meaning)
+        for counters in KERNEL_COUNTERS.values()
+        for name, _, meaning in counters
+    ),
 )
 MEANINGS: Final = {
     "smoothed_rtt_seconds": "Smoothed round-trip times of the connections that are open.",
@@ -141,10 +145,11 @@ class Teller:
             add("receive_queue_bytes", (), stats.receive_queue_bytes)
             add("transmit_queue_bytes", (), stats.transmit_queue_bytes)
         self._tell_accept_queues(stats.accept_queues, add)
-        for name, file, prefix, wanted, _ in KERNEL_COUNTERS:
+        for (file, prefix), counters in KERNEL_COUNTERS.items():
             there = numbers(sight.texts[file], prefix)
-            if present := [there[each] for each in wanted if each in there]:
-                add(name, (), sum(present))
+            for name, wanted, _ in counters:
+                if present := [there[each] for each in wanted if each in there]:
+                    add(name, (), sum(present))
         if sight.detail is not None:
             self._tell_detail(sight.detail, add, deadline)
 
