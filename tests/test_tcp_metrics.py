@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import re
 import resource
 import socket
 import struct
@@ -114,6 +116,31 @@ def test_registering_opens_no_socket_and_says_all_that_there_may_be(mode: dict[s
         scraped = collector.collect()
     assert {(metric.name, metric.type, metric.documentation) for metric in scraped} <= known
     assert len(scraped) >= len(described) - 1, "all but the errors"
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """Every metric of the reference: its kind, and its labels."""
+    text = (pathlib.Path(__file__).parent.parent / "docs/reference/metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z ]+) \| ([^|]*) \|", text, re.MULTILINE)
+    return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+def test_the_reference_names_every_metric_of_the_collector() -> None:
+    """With its kind and its labels, and none that there is not."""
+    described: dict[str, tuple[str, set[str]]] = {}
+    for mode in ({"info": True, "by": ("port", "uid", "cgroup")}, {"names": "node_exporter"}):
+        for metric in TcpStatCollector(**mode).describe():
+            kind = metric.type.replace("gaugehistogram", "gauge histogram")
+            name = metric.name + ("_total" if kind == "counter" else "")
+            described[name] = kind, set(metric._labelnames)
+    for name in [
+        name for name in described if re.search(r"(bytes|second|seconds|segments)_by_", name)
+    ]:
+        stem, _, label = name.rpartition("_by_")
+        assert described.pop(name) == ("gauge histogram", {label})
+        assert stem in described
+    assert described.items() <= documented().items()
+    assert {name for name in documented() if "tcp" in name} <= described.keys()
 
 
 def test_two_registered_in_one_registry_are_refused() -> None:
