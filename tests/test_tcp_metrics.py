@@ -52,6 +52,8 @@ LENGTH = "netlink_safe_tcp_accept_queue_length"
 LIMIT = "netlink_safe_tcp_accept_queue_limit"
 FILL = "netlink_safe_tcp_accept_queue_fill_ratio"
 STATES = "node_tcp_connection_states"
+#: Histograms by a label, which the reference tells of in a sentence.
+BY = re.compile("(bytes|second|seconds|segments)_by_")
 
 
 def values(metrics: Iterable[Metric], name: str, **labels: str) -> dict[Any, float]:
@@ -118,26 +120,24 @@ def test_registering_opens_no_socket_and_says_all_that_there_may_be(mode: dict[s
     assert len(scraped) >= len(described) - 1, "all but the errors"
 
 
-def documented() -> dict[str, tuple[str, set[str]]]:
+def documented() -> dict[str, tuple[str, frozenset[str]]]:
     """Every metric of the reference: its kind, and its labels."""
     text = (pathlib.Path(__file__).parent.parent / "docs/reference/metrics.md").read_text("utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| ([a-z ]+) \| ([^|]*) \|", text, re.MULTILINE)
-    return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z ]+) \|([^|]*)\|", text, re.MULTILINE)
+    return {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
 def test_the_reference_names_every_metric_of_the_collector() -> None:
     """With its kind and its labels, and none that there is not."""
-    described: dict[str, tuple[str, set[str]]] = {}
+    described: dict[str, tuple[str, frozenset[str]]] = {}
     for mode in ({"info": True, "by": ("port", "uid", "cgroup")}, {"names": "node_exporter"}):
         for metric in TcpStatCollector(**mode).describe():
             kind = metric.type.replace("gaugehistogram", "gauge histogram")
             name = metric.name + ("_total" if kind == "counter" else "")
-            described[name] = kind, set(metric._labelnames)
-    for name in [
-        name for name in described if re.search(r"(bytes|second|seconds|segments)_by_", name)
-    ]:
+            described[name] = kind, frozenset(getattr(metric, "_labelnames"))  # noqa: B009  # untyped
+    for name in filter(BY.search, list(described)):
         stem, _, label = name.rpartition("_by_")
-        assert described.pop(name) == ("gauge histogram", {label})
+        assert described.pop(name) == ("gauge histogram", frozenset({label}))
         assert stem in described
     assert described.items() <= documented().items()
     assert {name for name in documented() if "tcp" in name} <= described.keys()
