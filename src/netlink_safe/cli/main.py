@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     import click
 
 #: Verb to the module under ``cli`` that holds it, as ``command``, imported when it is called.
-VERBS: Final = {"tcpstat": "tcpstat", "uevents": "uevents", "genl": "genl", "link": "link"}
+VERBS: Final = {
+    "tcpstat": "tcpstat",
+    "uevents": "uevents",
+    "genl": "genl",
+    "link": "link",
+    "exporter": "exporter",
+}
 
 FAILED: Final = 1
 #: As timeout(1) has it.

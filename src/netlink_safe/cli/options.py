@@ -33,6 +33,14 @@ timeout = click.option(
     metavar="SECONDS",
     help="Give up after this time.",
 )
+method = click.option(
+    "--method",
+    type=click.Choice(["dump", "counters"]),
+    default="dump",
+    show_default=True,
+    help="dump looks at every socket; counters asks for rare states only and takes the others "
+    "from the kernel's counters: nearly free, but no queues, and both families together.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 netns = click.option(
     "--netns",

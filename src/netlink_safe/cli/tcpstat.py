@@ -28,14 +28,7 @@ PASSING: Final = (NetlinkTimeout, InconsistentError)
 
 @click.command(short_help="Count TCP sockets by state.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with --watch an object a line.")
-@click.option(
-    "--method",
-    type=click.Choice(["dump", "counters"]),
-    default="dump",
-    show_default=True,
-    help="dump looks at every socket; counters asks for rare states only and takes the others "
-    "from the kernel's counters: nearly free, but no queues, and both families together.",
-)
+@options.method
 @click.option(
     "--family",
     "families",

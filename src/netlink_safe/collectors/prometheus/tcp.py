@@ -12,6 +12,7 @@ May call ``blocking``, ``collectors``, ``transport``, ``protocol`` and ``errors`
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from netlink_safe.collectors.prometheus.looks import Teller
     from netlink_safe.collectors.tcp_stats import Method
     from netlink_safe.transport.namespace import NetworkNamespace
+
+LOG: Final = logging.getLogger(__name__)
 
 Names: TypeAlias = Literal["netlink_safe", "node_exporter"]
 
@@ -161,7 +164,9 @@ class TcpStatCollector:
                 teller = self._tellers.get(each.namespace)
                 if each.sight is not None and teller is not None:
                     teller.tell(each.sight, families, common, deadline)
-                else:
+                elif each.error is not None:
+                    where = f" of the namespace {each.namespace}" if each.namespace else ""
+                    LOG.warning("the scrape of TCP sockets%s failed: %s", where, each.error)
                     self._errors[each.namespace, type(each.error).__name__] += 1
                 self._tell_health(each, families, [*common, COLLECTOR])
         return families.filled()

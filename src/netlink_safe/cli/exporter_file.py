@@ -1,0 +1,75 @@
+"""A scrape as a file, for node_exporter's textfile collector, once or again and again.
+
+May call ``cli.sd_notify``, ``collectors.prometheus.exposition`` and prometheus_client.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from prometheus_client import write_to_textfile
+
+from netlink_safe.cli import sd_notify
+from netlink_safe.collectors.prometheus.exposition import Scrape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prometheus_client.metrics_core import Metric
+
+    from netlink_safe.collectors.prometheus.exposition import TimedCollector
+
+ERRORS: Final = "netlink_safe_collector_errors_total"
+SUCCESS: Final = "netlink_safe_collector_success"
+FAILED: Final = 1
+#: As timeout(1) has it.
+TIMED_OUT: Final = 124
+
+
+@attrs.frozen(slots=True)
+class Gathered:
+    """Metrics as prometheus_client wants them to write them: from what looks like a registry."""
+
+    metrics: list[Metric]
+
+    def collect(self) -> list[Metric]:
+        """All of them."""
+        return self.metrics
+
+
+def write(path: str, collectors: Sequence[TimedCollector], every: float | None) -> int:
+    """Write the file, at a steady pace until SIGTERM if ``every`` is given in seconds.
+
+    What has read it sees the old one whole or the new one whole.  Returns the exit status: of a
+    single scrape that failed, 124 for the deadline and 1 for all else.  Raises OSError.
+    """
+    stopping = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    try:
+        due = time.monotonic()
+        status = _write_once(path, collectors)
+        sd_notify.notify(sd_notify.READY)
+        while every is not None:
+            due = max(due + every, time.monotonic())
+            if stopping.wait(due - time.monotonic()):
+                sd_notify.notify(sd_notify.STOPPING)
+                return 0
+            _write_once(path, collectors)
+            sd_notify.notify(sd_notify.ALIVE)
+        return status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write_once(path: str, collectors: Sequence[TimedCollector]) -> int:
+    metrics = list(Scrape(collectors).collect())
+    write_to_textfile(path, Gathered(metrics))  # type: ignore[arg-type]  # it calls collect() alone
+    samples = [sample for metric in metrics for sample in metric.samples]
+    if all(each.value for each in samples if each.name == SUCCESS):
+        return 0
+    errors = {each.labels["error"] for each in samples if each.name == ERRORS}
+    return TIMED_OUT if errors == {"NetlinkTimeout"} else FAILED

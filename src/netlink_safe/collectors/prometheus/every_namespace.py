@@ -1,0 +1,70 @@
+"""All network namespaces as what a collector looks into, and what could not be seen as metrics.
+
+May call ``transport.namespaces``, ``transport.namespace`` and prometheus_client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from netlink_safe.collectors.prometheus.definitions import Families, gauge
+from netlink_safe.transport.namespace import Namespace
+from netlink_safe.transport.namespaces import Namespaces, namespaces
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+    from netlink_safe.transport.namespaces import HeldNamespace
+
+UNSEEN: Final = "netlink_safe_exporter_unseen_processes"
+LEFT_OUT: Final = "netlink_safe_exporter_left_out_namespaces"
+DEFINITIONS: Final = (
+    gauge(UNSEEN, "Processes whose network namespace may not be seen."),
+    gauge(LEFT_OUT, "Network namespaces beyond the limit, which are not looked into."),
+)
+
+
+class EveryNamespace:
+    """Call it for all that there are now; it is a collector of what it has not seen, too."""
+
+    def __init__(self) -> None:
+        self._last = Namespaces({}, 0, 0)
+
+    def __call__(self) -> dict[str, HeldNamespace]:
+        """By their labels, for ``TcpStatCollector(namespaces=)``."""
+        self._last = namespaces()
+        return self._last.found
+
+    def describe(self) -> list[Metric]:
+        """Both families, without a sample."""
+        return Families(DEFINITIONS).described()
+
+    def collect(self, timeout: float | None = None) -> list[Metric]:  # noqa: ARG002  # it takes none
+        """What the last call has not seen."""
+        families = Families(DEFINITIONS)
+        families.add(UNSEEN, (), self._last.unseen)
+        families.add(LEFT_OUT, (), self._last.left_out)
+        return families.filled()
+
+    def missing_rights(self) -> list[str]:
+        """What is not to be seen now, and the capability that it takes; nothing where nothing is."""
+        found = self()
+        missing = []
+        if self._last.unseen:
+            missing.append(
+                f"the namespaces of {self._last.unseen} processes of other users cannot be seen: "
+                "that takes CAP_SYS_PTRACE"
+            )
+        for label, held in found.items():
+            namespace = Namespace(held)
+            try:
+                namespace.run(int)
+            except PermissionError:
+                missing.append(
+                    f"{label} and others cannot be entered: that takes CAP_SYS_ADMIN, in the user "
+                    "namespace that owns each as well"
+                )
+                break
+            finally:
+                namespace.close()
+        return missing
