@@ -193,7 +193,7 @@ def test_without_click_the_command_says_what_to_install() -> None:
 def test_help_and_version() -> None:
     """Every verb has its line; statuses are told."""
     shown = run("--help").stdout
-    assert "tcpstat  Count TCP sockets by state." in shown
+    assert "tcpstat   Count TCP sockets by state." in shown
     assert "124 the deadline" in shown
     assert run("--version").stdout.startswith("netlink-safe, version 0.")
     assert "--netns" in run("tcpstat", "-h").stdout

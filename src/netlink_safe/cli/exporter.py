@@ -121,10 +121,8 @@ def command(
         raise click.UsageError("give --netns, or --all-netns")
     if every is not None and textfile is None:
         raise click.UsageError("--every goes with --textfile")
-    if (
-        textfile
-        and context.get_parameter_source("listen") == click.core.ParameterSource.COMMANDLINE
-    ):
+    source = context.get_parameter_source("listen")
+    if textfile and source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("give --listen, or --textfile")
     everywhere = EveryNamespace()
     chosen = {str(each): each for each in wanted}

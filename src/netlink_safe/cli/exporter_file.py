@@ -67,7 +67,7 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
 
 def _write_once(path: str, collectors: Sequence[TimedCollector]) -> int:
     metrics = list(Scrape(collectors).collect())
-    write_to_textfile(path, Gathered(metrics))  # type: ignore[arg-type]  # it calls collect() alone
+    write_to_textfile(path, Gathered(metrics))
     samples = [sample for metric in metrics for sample in metric.samples]
     if all(each.value for each in samples if each.name == SUCCESS):
         return 0

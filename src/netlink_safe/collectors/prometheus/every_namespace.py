@@ -47,7 +47,7 @@ class EveryNamespace:
         return families.filled()
 
     def missing_rights(self) -> list[str]:
-        """What is not to be seen now, and the capability that it takes; nothing where nothing is."""
+        """What is not to be seen now, and the capability that it takes, a line each."""
         found = self()
         missing = []
         if self._last.unseen:

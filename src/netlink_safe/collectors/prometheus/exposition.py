@@ -143,7 +143,7 @@ def patience(environ: dict[str, Any]) -> float | None:
 
 def _metrics(environ: WSGIEnvironment, scrape: Scrape) -> Answer:
     encode, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-    body = encode(scrape)  # type: ignore[arg-type]  # all that is asked of it is collect()
+    body = encode(scrape)
     if encode is generate_latest:
         body = WHOLE_NUMBER.sub(b"", body)
     if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
