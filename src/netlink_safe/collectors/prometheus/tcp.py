@@ -31,7 +31,7 @@ from netlink_safe.transport.locks import check_blocking_wait, waits
 from netlink_safe.transport.namespace import Namespace, label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
     from prometheus_client.metrics_core import Metric
 
@@ -62,7 +62,8 @@ class TcpStatCollector:
 
     A scrape takes at most ``timeout`` seconds, which should be less than Prometheus gives it (its
     own ``scrape_timeout``, 10 seconds unless said).  What could not be had in time is not there:
-    ``netlink_safe_collector_success`` is 0 then, and the next scrape starts afresh.
+    ``netlink_safe_collector_success`` is 0 then, the log of this module says why, once, and the next
+    scrape starts afresh.
     Scrapes that overlap share one look.  Any thread may call it.
 
     ``names`` are the library's own, or ``"node_exporter"``'s for dashboards that know them.
@@ -118,6 +119,7 @@ class TcpStatCollector:
         self._lock = threading.Lock()
         self._tellers: dict[str, Teller] = {}
         self._errors: Counter[tuple[str, str]] = Counter()
+        self._failing: Set[str] = frozenset()
         self._shared = Shared(self._scrape)
 
     def describe(self) -> list[Metric]:
@@ -135,40 +137,45 @@ class TcpStatCollector:
         try:
             return self._shared.result(limit)
         except NetlinkTimeout as error:  # another's, that has begun before
-            return self._told([Look("", limit, None, error)], Deadline(limit))
+            return self._told([Look("", limit, None, error)], {}, Deadline(limit))
 
     def _scrape(self, timeout: float) -> list[Metric]:
         deadline = Deadline(timeout)
         wanted = self._namespaces()
         with self._lock:
-            self._tellers = {name: self._tellers.get(name) or self._new_teller() for name in wanted}
+            tellers = {name: self._tellers.get(name) or self._new_teller() for name in wanted}
+            self._tellers = tellers
             self._errors = Counter(
                 {key: count for key, count in self._errors.items() if key[0] in wanted}
             )
-            ports = {name: teller.ports for name, teller in self._tellers.items()}
+            ports = {name: teller.ports for name, teller in tellers.items()}
 
         def looked(name: str) -> Look:
             return look(self._aim, name, wanted[name], ports[name], deadline)
 
         if len(wanted) < 2:
-            return self._told(map(looked, wanted), deadline)
+            return self._told(list(map(looked, wanted)), tellers, deadline)
         with ThreadPoolExecutor(AT_ONCE, "netlink_safe looks") as threads:
-            return self._told(list(threads.map(looked, wanted)), deadline)
+            return self._told(list(threads.map(looked, wanted)), tellers, deadline)
 
-    def _told(self, looks: Iterable[Look], deadline: Deadline) -> list[Metric]:
+    def _told(
+        self, looks: Sequence[Look], tellers: Mapping[str, Teller], deadline: Deadline
+    ) -> list[Metric]:
         families = Families(self._definitions, self._common)
-        looks = list(looks)
         with self._lock:
             for each in looks:
                 common = [each.namespace] * len(self._common)
-                teller = self._tellers.get(each.namespace)
-                if each.sight is not None and teller is not None:
-                    teller.tell(each.sight, families, common, deadline)
-                elif each.error is not None:
-                    where = f" of the namespace {each.namespace}" if each.namespace else ""
-                    LOG.warning("the scrape of TCP sockets%s failed: %s", where, each.error)
+                if each.sight is not None:
+                    tellers[each.namespace].tell(each.sight, families, common, deadline)
+                else:
                     self._errors[each.namespace, type(each.error).__name__] += 1
                 self._tell_health(each, families, [*common, COLLECTOR])
+            failing = {each.namespace: each for each in looks if each.error is not None}
+            news = failing.keys() - self._failing
+            self._failing = self._failing - {each.namespace for each in looks} | failing.keys()
+        for namespace in sorted(news):  # not under the lock: whoever reads it may be slow
+            where = f" of the network namespace {namespace}" if namespace else ""
+            LOG.warning("no TCP sockets%s: %s", where, failing[namespace].error)
         return families.filled()
 
     def _tell_health(self, look: Look, families: Families, labels: list[str]) -> None:
