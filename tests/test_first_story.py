@@ -40,7 +40,12 @@ def test_the_scrape_ends_and_the_next_one_is_right(tmp_path: Path) -> None:
             answer = exporter.get()
         lost.unlink()
         after = exporter.get().metrics()
-        assert exporter.said().count("no TCP sockets: no end to the dump") == 1
+        assert (
+            exporter.said().count(
+                "no TCP sockets: no end to the reply to the dump of TCP sockets within 1 s"
+            )
+            == 1
+        )
     assert answer.status == 200
     assert succeeded(answer.metrics()) == 0
     assert value(answer.metrics(), TIMEOUTS) == 1

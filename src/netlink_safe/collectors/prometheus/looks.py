@@ -101,14 +101,13 @@ def _sight(aim: Aim, netns: NetworkNamespace, ports: frozenset[int], deadline: D
     left = deadline.remaining()
     if not left:
         raise NetlinkTimeout("the looks into other namespaces before this one", deadline.timeout)
-    own = Deadline(left)
     with open_sock_diag(timeout=left, netns=netns) as diag:
-        stats, texts = counted_blocking(diag, aim.survey, own, label(netns))
+        stats, texts = counted_blocking(diag, aim.survey, deadline, label(netns))
         if not aim.takes_detail:
             return Sight(stats, texts, None)
         requests = tcp_sockets(states=CONNECTIONS, extensions=("info",) if aim.info else ())
         new_fold = partial(DetailFold, aim.info, aim.dimensions, ports | stats.accept_queues.keys())
-        first, *others = diag.fold(requests, new_fold, timeout=own)
+        first, *others = diag.fold(requests, new_fold, timeout=deadline)
         for other in others:
             first.add(other)
         return Sight(stats, texts, first)

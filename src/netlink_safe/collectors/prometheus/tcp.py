@@ -31,7 +31,8 @@ from netlink_safe.transport.locks import check_blocking_wait, waits
 from netlink_safe.transport.namespace import Namespace, label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from prometheus_client.metrics_core import Metric
 
@@ -62,8 +63,8 @@ class TcpStatCollector:
 
     A scrape takes at most ``timeout`` seconds, which should be less than Prometheus gives it (its
     own ``scrape_timeout``, 10 seconds unless said).  What could not be had in time is not there:
-    ``netlink_safe_collector_success`` is 0 then, the log of this module says why, once, and the next
-    scrape starts afresh.
+    ``netlink_safe_collector_success`` is 0 then, the log of this module says why, once, and the
+    next scrape starts afresh.
     Scrapes that overlap share one look.  Any thread may call it.
 
     ``names`` are the library's own, or ``"node_exporter"``'s for dashboards that know them.
@@ -119,7 +120,7 @@ class TcpStatCollector:
         self._lock = threading.Lock()
         self._tellers: dict[str, Teller] = {}
         self._errors: Counter[tuple[str, str]] = Counter()
-        self._failing: Set[str] = frozenset()
+        self._failing: AbstractSet[str] = frozenset()
         self._shared = Shared(self._scrape)
 
     def describe(self) -> list[Metric]:
