@@ -16,7 +16,6 @@ from netlink_safe.collectors.tcp_survey import CONNECTIONS
 from netlink_safe.collectors.tcpstat import counted_blocking
 from netlink_safe.errors import NetlinkError, NetlinkTimeout
 from netlink_safe.families.tcp import tcp_sockets
-from netlink_safe.protocol.deadline import Deadline
 from netlink_safe.transport.namespace import label
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from netlink_safe.collectors.tcp_detail import Dimension
     from netlink_safe.collectors.tcp_stats import TcpStats
     from netlink_safe.collectors.tcp_survey import Survey
+    from netlink_safe.protocol.deadline import Deadline
     from netlink_safe.transport.namespace import NetworkNamespace
 
 
