@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+UNITS = HERE.parent / "examples" / "systemd"
 SLEEPER = "import time\nprint('ready', flush=True)\ntime.sleep(600)"
 
 
@@ -238,3 +240,38 @@ def test_the_watchdog_of_another_process_is_not_ours(tmp_path: Path) -> None:
         assert systemd.recv(100) == b"READY=1"
         exporter.process.send_signal(signal.SIGTERM)
         assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
+    """The service alone, and with what more namespaces take; each has the rights that it names."""
+    service = tmp_path / "netlink-safe-exporter.service"
+    program = COMMAND[0]
+    text = (UNITS / service.name).read_text("utf-8")
+    service.write_text(text.replace("/usr/local/bin/netlink-safe", program))
+    verified(service)
+    directory = tmp_path / f"{service.name}.d"
+    directory.mkdir()
+    more = (UNITS / "all-netns.conf").read_text("utf-8")
+    (directory / "all-netns.conf").write_text(more.replace("/usr/local/bin/netlink-safe", program))
+    verified(service)
+    assert "CapabilityBoundingSet=\n" in text
+    for option in ("CapabilityBoundingSet", "AmbientCapabilities"):
+        assert f"{option}=CAP_SYS_ADMIN CAP_SYS_PTRACE\n" in more
+    assert "User=root" not in text + more
+
+
+def verified(unit: Path) -> None:
+    """What systemd says of a unit: nothing."""
+    done = subprocess.run(
+        [analyzer(), "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def analyzer() -> str:
+    """systemd's own tool; skips the test, or fails it in CI, where it is missing."""
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        tell = pytest.fail if "NETLINK_SAFE_REQUIRE_PEERS" in os.environ else pytest.skip
+        tell("there is no systemd-analyze: apt-get install systemd")
+    return found
