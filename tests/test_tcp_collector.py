@@ -15,6 +15,7 @@ import kernel
 import netlink_safe as nls
 from netlink_safe.collectors.prometheus import TcpStatCollector
 from netlink_safe.collectors.prometheus.sharing import Shared
+from netlink_safe.transport import workers
 from netlink_safe.wire.constants import NLMSG_DONE
 from surfaces import taking_at_most
 from test_tcp_metrics import ERRORS, MODES, SOCKETS, SUCCESS, TIMEOUTS, succeeded, value, values
@@ -65,6 +66,7 @@ def test_a_scrape_may_have_less_time_than_the_collector() -> None:
         ({"method": "guess"}, "neither 'dump' nor 'counters'"),
         ({"timeout": 0}, "above 0 seconds"),
         ({"by": "peer"}, "none of port, uid, cgroup"),
+        ({"by": 5}, "none of port, uid, cgroup"),
         ({"limit": 0}, "no number of label values"),
         ({"limit": True}, "no number of label values"),
         ({"info": True, "method": "counters"}, "look at every row"),
@@ -254,6 +256,28 @@ def test_namespaces_are_told_apart_and_one_that_hangs_holds_up_none() -> None:
     }
     wanted.clear()
     assert collector.collect() == [], "who is gone is not told of any more"
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a", "b"]])
+def test_without_a_thread_to_be_had_there_are_no_numbers(
+    monkeypatch: pytest.MonkeyPatch, labels: list[str]
+) -> None:
+    """And that is told as whatever else the machine refuses."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    collector = TcpStatCollector(namespaces=lambda: dict.fromkeys(labels))
+    assert succeeded(collector.collect(), netns="a") == 1
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(workers.WORKERS, "_idle", 0)
+    metrics = collector.collect()
+    monkeypatch.undo()
+    assert [succeeded(metrics, netns=label) for label in labels] == [0] * len(labels)
+    assert set(values(metrics, ERRORS, collector="tcpstat")) == {
+        (x, "RuntimeError") for x in labels
+    }
+    assert succeeded(collector.collect(), netns="a") == 1
 
 
 def test_one_namespace_is_named_in_every_sample() -> None:

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
-from prometheus_client.exposition import choose_encoder, generate_latest, gzip_accepted
+from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -144,7 +144,7 @@ def patience(environ: dict[str, Any]) -> float | None:
 def _metrics(environ: WSGIEnvironment, scrape: Scrape) -> Answer:
     encode, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
     body = encode(scrape)
-    if encode is generate_latest:
+    if content_type.startswith("text/plain"):
         body = WHOLE_NUMBER.sub(b"", body)
     if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
         return Answer(HTTPStatus.OK, content_type, body)

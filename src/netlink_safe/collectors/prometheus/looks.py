@@ -92,7 +92,7 @@ def look(
     began = deadline.spent()
     try:
         sight = _sight(aim, netns, ports, deadline)
-    except (NetlinkError, OSError) as error:
+    except (NetlinkError, OSError, RuntimeError) as error:  # no thread to be had, the last
         return Look(namespace, deadline.spent() - began, None, error)
     return Look(namespace, deadline.spent() - began, sight, None)
 

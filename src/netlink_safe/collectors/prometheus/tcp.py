@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
@@ -31,7 +32,7 @@ from netlink_safe.transport.locks import check_blocking_wait, waits
 from netlink_safe.transport.namespace import Namespace, label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from prometheus_client.metrics_core import Metric
@@ -156,8 +157,12 @@ class TcpStatCollector:
 
         if len(wanted) < 2:
             return self._told(list(map(looked, wanted)), tellers, deadline)
-        with ThreadPoolExecutor(AT_ONCE, "netlink_safe looks") as threads:
-            return self._told(list(threads.map(looked, wanted)), tellers, deadline)
+        try:
+            with ThreadPoolExecutor(AT_ONCE, "netlink_safe looks") as threads:
+                looks = list(threads.map(looked, wanted))
+        except RuntimeError as error:  # no thread to be had
+            looks = [Look(name, deadline.spent(), None, error) for name in wanted]
+        return self._told(looks, tellers, deadline)
 
     def _told(
         self, looks: Sequence[Look], tellers: Mapping[str, Teller], deadline: Deadline
@@ -191,7 +196,7 @@ class TcpStatCollector:
 
 def _checked_dimensions(by: Iterable[Dimension] | Dimension) -> tuple[Dimension, ...]:
     """Each once, in the order given.  Raises LocalProtocolError for what is none."""
-    asked = [by] if isinstance(by, str) else list(by)
+    asked = list(by) if isinstance(by, Iterable) and not isinstance(by, str) else [by]
     for each in asked:
         if each not in get_args(Dimension):
             raise LocalProtocolError(f"by={each!r} is none of {', '.join(get_args(Dimension))}")
