@@ -257,10 +257,23 @@ def test_a_signal_at_any_time_takes_all_of_it_away(traces: Callable[[], list[str
     assert traces() == []
 
 
-def test_what_cannot_start_leaves_nothing_behind(traces: Callable[[], list[str]]) -> None:
-    """It says what was not ready, and where."""
-    command = [sys.executable, str(HERE / "fleet.py"), "--prometheus", "/bin/false"]
+def refused(*options: str) -> str:
+    """What the program says that could not start."""
+    command = [sys.executable, str(HERE / "fleet.py"), "--prometheus", "/bin/false", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=2 * SOON, check=False)
     assert ended.returncode == 1
-    assert "nothing is ready at 127.0.0.1:9090" in ended.stderr
+    return ended.stderr
+
+
+def test_what_cannot_start_leaves_nothing_behind(traces: Callable[[], list[str]]) -> None:
+    """It says what was not ready, and where."""
+    assert "nothing is ready at 127.0.0.1:9090" in refused()
+    assert traces() == []
+
+
+def test_what_another_fleet_has_left_is_not_touched(traces: Callable[[], list[str]]) -> None:
+    """It says how to take it away, and what was made by then is gone."""
+    with fleet.namespace("fleet-2"):
+        assert "kill $(ip netns pids fleet-2); ip netns delete fleet-2" in refused()
+        assert traces() == ["fleet-2"]
     assert traces() == []

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 EXPORTER: Final = Path(sys.executable).with_name("netlink-safe")
 PORT: Final = 9979
+NAMESPACES: Final = Path("/run/netns")
 #: Seconds that a program has to answer, and to end when it is told to.
 PATIENCE: Final = 30.0
 PAUSE: Final = 0.05
@@ -95,7 +96,12 @@ def ip(*words: str) -> None:
 
 @contextlib.contextmanager
 def namespace(name: str) -> Iterator[None]:
-    """A network namespace with loopback up."""
+    """A network namespace with loopback up.  Raises FleetError if there is one of that name."""
+    if (NAMESPACES / name).exists():
+        raise FleetError(
+            f"there is a namespace {name} already; of a fleet that was killed it is taken away by: "
+            f"kill $(ip netns pids {name}); ip netns delete {name}"
+        )
     ip("netns", "add", name)
     try:
         ip("-n", name, "link", "set", "lo", "up")
@@ -137,7 +143,7 @@ def running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 def exporter(member: Member, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """An exporter in the namespace of a member, which answers."""
     # "ip netns exec" would have another /sys, without cgroups, mounted for it.
-    command = ["nsenter", f"--net=/run/netns/{member.name}", str(EXPORTER), "exporter"]
+    command = ["nsenter", f"--net={NAMESPACES / member.name}", str(EXPORTER), "exporter"]
     with running([*command, "--listen", member.target, *options]) as process:
         await_answer(process, member.target, "/healthz")
         yield process
