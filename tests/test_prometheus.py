@@ -1,0 +1,91 @@
+"""Debian's Prometheus and promtool take whatever the exporter says, in each of its modes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+import debian_peers
+import fleet
+import kernel
+from test_fleet import LISTEN, SOON, eventually, instances, promtool
+from test_tcp_metrics import every_state
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+EVERYTHING: Final = ("--info", "--by", "port", "--by", "uid", "--by", "cgroup")
+#: Every mode of the exporter, by its options.
+MODES: Final[tuple[tuple[str, ...], ...]] = (
+    *(
+        ("--names", names, "--method", method)
+        for names in ("netlink_safe", "node_exporter")
+        for method in ("dump", "counters")
+    ),
+    ("--info",),
+    *(("--by", each) for each in ("port", "uid", "cgroup")),
+    EVERYTHING,
+    ("--netns", "blue", *EVERYTHING),
+)
+
+
+@pytest.fixture
+def _sockets() -> Iterator[None]:
+    """Some in every state, and a network namespace without any."""
+    with every_state(), kernel.named_namespace("blue"):
+        yield
+
+
+def series(**labels: str) -> str:
+    """A selector of the series with these labels that exporters have told."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    return f"{{{', '.join(wanted)}, __name__!~'up|scrape_.*|ALERTS.*|.*:.*'}}"
+
+
+def health() -> set[tuple[str, str]]:
+    """How exporters are, and what was wrong with the last scrape of one."""
+    targets = fleet.ask(LISTEN, "targets")["activeTargets"]
+    return {(each["health"], each["lastError"]) for each in targets}
+
+
+@pytest.mark.usefixtures("_sockets")
+def test_a_real_prometheus_takes_every_mode_of_the_exporter(tmp_path: pathlib.Path) -> None:
+    """Each is up, without an error, and every sample is a series of its own."""
+    modes = {f"127.0.0.1:{9980 + number}": mode for number, mode in enumerate(MODES)}
+    configuration = fleet.configure(tmp_path, list(modes), fleet.Pace(interval=1))
+    with contextlib.ExitStack() as held:
+        processes = {
+            target: held.enter_context(
+                fleet.running([str(fleet.EXPORTER), "exporter", "--listen", target, *mode])
+            )
+            for target, mode in modes.items()
+        }
+        for target, process in processes.items():
+            fleet.await_answer(process, target, "/healthz")
+        held.enter_context(fleet.prometheus(debian_peers.prometheus(), configuration, LISTEN))
+        eventually(lambda: instances("scrape_samples_scraped > 0").keys() == modes.keys())
+        eventually(lambda: health() == {("up", "")})
+        told = f"count by (instance) ({series(job='netlink-safe')})"
+        all_distinct = f"{told} == on (instance) scrape_samples_scraped"
+        eventually(lambda: instances(all_distinct).keys() == modes.keys())
+        for target in modes:
+            text = fleet.get(target, "/metrics")[1].decode()
+            names = instances(f"group by (__name__) ({series(instance=target)})", "__name__")
+            assert names.keys() == set(re.findall(r"^(\w+)", text, re.MULTILINE))
+
+
+@pytest.mark.usefixtures("_sockets")
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+def test_promtool_has_nothing_to_say_of_any_mode(
+    mode: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    """Names, types, help and units are as Prometheus would have them."""
+    file = tmp_path / "tcp.prom"
+    command = [str(fleet.EXPORTER), "exporter", "--textfile", str(file), *mode]
+    subprocess.run(command, check=True, timeout=SOON)
+    assert promtool("check", "metrics", told=file.read_text("utf-8")) == ""
