@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +13,7 @@ import debian_peers
 import kernel
 import population
 import tcp_states
-from netlink_safe.collectors.prometheus import TcpStatCollector
+from netlink_safe.collectors.prometheus import TcpStatCollector, exposition
 from test_tcp_sockets import FAMILIES
 
 if TYPE_CHECKING:
@@ -82,3 +83,39 @@ def test_of_thousands_both_say_the_same() -> None:
     told = {sample.labels["state"]: sample.value for sample in expected[0].samples}
     assert sum(value for state, value in told.items() if "queued" not in state) >= 4_900
     assert min(told["rx_queued_bytes"], told["tx_queued_bytes"]) > 0
+
+
+def told(text: str) -> list[str]:
+    """The lines of the metric, its help and its type among them."""
+    return [line for line in text.splitlines() if NAME in line]
+
+
+def served() -> str:
+    """What the exporter answers to a scrape, without a server, whose socket would count as well."""
+    application = exposition.application([TcpStatCollector(names="node_exporter")], "test")
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ["PATH_INFO"] = "/metrics"
+    return b"".join(application(environ, lambda *_: print)).decode()
+
+
+def test_the_exporter_serves_the_very_same_text() -> None:
+    """Line by line, character by character: of every state, and of thousands of sockets."""
+    population.enter_namespace()
+    plan = population.plan_of(3_000, seed=7)
+    with (
+        debian_peers.running_node_exporter() as exporter,
+        population.population(plan),
+        contextlib.ExitStack() as held,
+    ):
+        for family in FAMILIES.values():
+            held.enter_context(tcp_states.every_state(family))
+        texts: list[str] = []
+
+        def is_still() -> bool:
+            texts[:] = exporter.scrape(), served(), exporter.scrape()
+            return told(texts[0]) == told(texts[2])
+
+        kernel.until(is_still)
+    assert told(texts[1]) == told(texts[0])
+    assert len(told(texts[0])) == 14, "two of them for help and type"

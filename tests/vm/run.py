@@ -43,6 +43,8 @@ DONE_WITHIN: Final = 1800.0
 ORDINARY: Final = (
     "test_tcpstat.py",
     "test_tcp_sockets.py",
+    "test_tcp_metrics.py",
+    "test_tcp_collector.py",
     "test_namespaces.py",
     "test_uevents.py",
     "test_user.py",
