@@ -6,7 +6,7 @@ May call nothing of the library.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -26,9 +26,22 @@ class Tally:
     retries: int = 0
     timeouts: int = 0
     overruns: int = 0
+    resyncs: int = 0
     interrupted: int = 0
     drops: int = 0
     rejected: Counter[str] = attrs.field(factory=Counter)
+
+    def take(self, other: Tally) -> None:
+        """Add what another one has counted, which may go on counting meanwhile."""
+        for name in NUMBERS:
+            if count := getattr(other, name):
+                setattr(self, name, getattr(self, name) + count)
+        if other.rejected:
+            self.rejected.update(dict(other.rejected))  # a dict is copied in one call into C
+
+
+#: The counts of a tally that are plain numbers.
+NUMBERS: Final = tuple(each.name for each in attrs.fields(Tally) if each.name != "rejected")
 
 
 @attrs.frozen(slots=True)

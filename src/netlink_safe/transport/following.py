@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from netlink_safe.protocol.subscription import Reader
     from netlink_safe.protocol.trust import Roots
+    from netlink_safe.transport.census import Kind
     from netlink_safe.transport.namespace import Namespace, NetworkNamespace
     from netlink_safe.transport.terms import Steps, Terms
 
@@ -82,10 +83,12 @@ class Listening:
 class Source(Protocol):
     """What is listened to, and where the truth is to be had once something was lost.
 
-    ``name`` is for people.  ``takes`` says what a beginning cannot do without, None where it can do
-    without a look; ``why_no_look`` says why none tells what was lost, None where it does.
+    ``name`` is for people, ``kind`` for the census.
+    ``takes`` says what a beginning cannot do without, None where it can do without a look;
+    ``why_no_look`` says why none tells what was lost, None where it does.
     """
 
+    kind: Kind
     name: str
     takes: str | None
     why_no_look: str | None
@@ -114,11 +117,12 @@ class Follower(Hearing):
     """One listening socket and the picture behind it."""
 
     def __init__(self, source: Source, listening: Listening) -> None:
-        super().__init__(source.name, listening.netns, listening.timeout, listening.idle_timeout)
+        super().__init__(
+            source.kind, source.name, listening.netns, listening.timeout, listening.idle_timeout
+        )
         self.listening = listening
         self.reader: Reader | None = None
         self._source = source
-        self._resyncs = 0
         self._loss_told = 0
         self._has_looked = False
         self._look_again_at: float | None = None
@@ -191,7 +195,7 @@ class Follower(Hearing):
             "rejected": dict(self._tally.rejected),
             "duplicates": 0 if reader is None else reader.duplicates,
             "overruns": self._tally.overruns,
-            "resyncs": self._resyncs,
+            "resyncs": self._tally.resyncs,
             "timeouts": self._tally.timeouts,
         }
 
@@ -222,7 +226,7 @@ class Follower(Hearing):
             telling = yield from self._look(compare, self._terms(f"a look at {self.name}"))
             difference = reader.adopt(telling, is_beginning)
             self._has_looked = True
-            self._resyncs += unresynced is None and not is_beginning
+            self._tally.resyncs += unresynced is None and not is_beginning
             if is_beginning and unresynced is None:
                 unresynced = "there was no look before it that one could be compared with"
         except NoLookError as error:

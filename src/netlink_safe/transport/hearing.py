@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from netlink_safe.errors import ClosedError, LocalProtocolError, NetlinkTimeout
 from netlink_safe.protocol.deadline import Deadline, checked_timeout
 from netlink_safe.protocol.statistics import Tally
+from netlink_safe.transport.census import enter
 from netlink_safe.transport.forks import check_not_forked, forks
 from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 from netlink_safe.transport.terms import Terms, Wait
 
 if TYPE_CHECKING:
+    from netlink_safe.transport.census import Kind
     from netlink_safe.transport.listening import ListeningSocket
+    from netlink_safe.transport.socket import Memory
     from netlink_safe.transport.terms import Steps
 
 
@@ -34,7 +37,12 @@ class Hearing:
     closed_error: type[ClosedError] = ClosedError
 
     def __init__(
-        self, name: str, netns: NetworkNamespace, timeout: float, idle_timeout: float | None
+        self,
+        kind: Kind,
+        name: str,
+        netns: NetworkNamespace,
+        timeout: float,
+        idle_timeout: float | None,
     ) -> None:
         self.name = name
         self.timeout = timeout
@@ -45,6 +53,7 @@ class Hearing:
         self._tally = Tally()
         self._forks = forks()
         self._socket: ListeningSocket | None = None
+        enter(kind, self, self._tally)
 
     def open(self) -> Steps[Any, None]:
         """Open the socket, and make ready."""
@@ -88,12 +97,14 @@ class Hearing:
 
     def look_at_memory(self) -> tuple[int, int]:
         """The drops, and how many bytes are queued now; the drops are remembered."""
-        queued = 0
-        if self._socket is not None and not self.closed and self._forks == forks():
-            memory = self._socket.memory()
-            self._tally.drops = max(memory.drops, self._tally.drops)
-            queued = memory.queued
-        return self._tally.drops, queued
+        looks = [] if self.closed or self._forks != forks() else self.look()
+        return self._tally.drops, sum(memory.queued for _, memory in looks)
+
+    def look(self) -> list[tuple[int, Memory]]:
+        """Port ID and memory of the socket if it is open; its drops are counted."""
+        sock = self._socket
+        memory = None if sock is None else sock.look(self._tally)
+        return [] if sock is None or memory is None else [(sock.port_id, memory)]
 
     def end(self) -> None:
         """Let nobody take another item; harmless when done twice, and from any thread."""

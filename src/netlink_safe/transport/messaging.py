@@ -104,7 +104,7 @@ class UserEnd(Hearing):
         receive_buffer: int,
         netns: NetworkNamespace,
     ) -> None:
-        super().__init__("messages from processes", netns, checked_timeout(timeout), None)
+        super().__init__("user", "messages from processes", netns, checked_timeout(timeout), None)
         self._protocol = checked_number("protocol", protocol, 0, 31)
         self._port_id = 0 if port_id is None else checked_number("port_id", port_id, 1, 2**32 - 1)
         if not isinstance(groups, Iterable):

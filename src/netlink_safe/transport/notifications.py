@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.generic import GenericRequest, Resolved
     from netlink_safe.protocol.notifications import FollowedFamily, NotificationReader
     from netlink_safe.protocol.trust import Roots
+    from netlink_safe.transport.census import Kind
     from netlink_safe.transport.families import Families
     from netlink_safe.transport.listening import ListeningSocket
     from netlink_safe.transport.namespace import Namespace
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 class Notifications:
     """Some groups of one family, and perhaps its table."""
+
+    kind: Kind = "notifications"
 
     def __init__(self, families: Families, wanted: FollowedFamily) -> None:
         has_table = wanted.snapshot is not None

@@ -17,6 +17,7 @@ from netlink_safe.errors import ClosedError, LocalProtocolError
 from netlink_safe.protocol.backlog import Backlog, WhenFull
 from netlink_safe.protocol.deadline import checked_timeout
 from netlink_safe.transport.buffers import FLOOR
+from netlink_safe.transport.census import enter_outbox
 from netlink_safe.transport.forks import check_not_forked, forks
 from netlink_safe.transport.messaging import SendsNow, UserEnd, check_payload, checked_number
 from netlink_safe.transport.pump import GRACE, Pump
@@ -71,6 +72,7 @@ class Posts:
         try:
             self._largest = end.largest
             self._pump = Pump(end, user is None, self._backlog, deadline, on_undelivered)
+            enter_outbox(self._pump, self._backlog)
         except BaseException:  # whatever it is, no descriptor may outlive it
             if user is None:
                 end.end()

@@ -15,6 +15,7 @@ from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.protocol.plans import HERE, Ask, AskFamily, Done, OwnersOf, Pause, Place
 from netlink_safe.transport import families, steps
 from netlink_safe.transport.buffers import default_request_buffer
+from netlink_safe.transport.census import enter
 from netlink_safe.transport.families import Families
 from netlink_safe.transport.namespace import NAMED, THREAD, Namespace, NetworkNamespace
 from netlink_safe.transport.owners import owners_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.generic import Controller
     from netlink_safe.protocol.plans import Plan, Result, Wish
     from netlink_safe.protocol.request import Request
+    from netlink_safe.transport.socket import Memory
     from netlink_safe.transport.terms import Steps, Terms
 
 _OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -78,6 +80,10 @@ class Hands:
             return None
         return self._places()
 
+    def look(self) -> list[tuple[int, Memory]]:
+        """Its sockets are entered by themselves."""
+        return []
+
     def close(self) -> None:
         """Give everything back."""
         for pool in self._pools.values():
@@ -122,6 +128,7 @@ class Hands:
 
 def carried_out(plan: Plan[Result], hands: Hands, terms: Terms) -> Steps[Any, Result]:
     """Carry a plan out, and return its result."""
+    enter("route", hands, terms.tally)  # its sockets count with it, whatever they speak
     answer: Any = None
     error: Exception | None = None
     late: tuple[Exception | None, int] = (None, 0)  # NetlinkTimeout, and how much it tells itself

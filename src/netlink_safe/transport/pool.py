@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from netlink_safe.errors import ClosedError
 from netlink_safe.protocol.statistics import SocketStatistics, Tally
+from netlink_safe.transport.census import ASKING, OTHER, enter
 from netlink_safe.transport.forks import check_not_forked, forks
 from netlink_safe.transport.socket import NetlinkSocket
 
 if TYPE_CHECKING:
     from netlink_safe.transport.namespace import Namespace
+    from netlink_safe.transport.socket import Memory
 
 IDLE: Final = 4
 
@@ -46,6 +48,7 @@ class SocketPool:
         self._effective_receive_buffer = 0
         self._idle: deque[NetlinkSocket] = deque()
         self._busy: set[NetlinkSocket] = set()
+        enter(ASKING.get(protocol, OTHER), self, self.tally)
 
     def open(self) -> None:
         """Open a first socket, for what is wrong to come out.  Raises OSError, NotSupported."""
@@ -93,11 +96,11 @@ class SocketPool:
     def statistics(self) -> SocketStatistics:
         """What was counted so far; the drops of sockets still open are asked for now."""
         tally = self.tally
-        living = [*self._idle, *self._busy]
+        living = self.look()
         return SocketStatistics(
             receive_buffer=self._effective_receive_buffer,
             requested_receive_buffer=self._receive_buffer,
-            drops=tally.drops + sum(sock.memory().drops for sock in living),
+            drops=tally.drops,
             datagrams=tally.datagrams,
             rejected=dict(tally.rejected),
             attempts=tally.attempts,
@@ -108,6 +111,11 @@ class SocketPool:
             open_sockets=len(living),
         )
 
+    def look(self) -> list[tuple[int, Memory]]:
+        """Port ID and memory of each socket that is open; their drops are counted."""
+        looks = [(sock.port_id, sock.look(self.tally)) for sock in [*self._idle, *self._busy]]
+        return [(port_id, memory) for port_id, memory in looks if memory is not None]
+
     def _close_idle(self) -> None:
         while self._idle:
             try:
@@ -117,6 +125,5 @@ class SocketPool:
             self._close(sock)
 
     def _close(self, sock: NetlinkSocket) -> None:
-        drops = sock.memory().drops
-        self.tally.drops += drops
+        sock.look(self.tally)  # the drops are to be had only while it is open
         sock.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from netlink_safe.protocol.subscription import SightedReader, Subscription
     from netlink_safe.protocol.trust import Roots
+    from netlink_safe.transport.census import Kind
     from netlink_safe.transport.listening import ListeningSocket
     from netlink_safe.transport.namespace import Namespace
     from netlink_safe.transport.terms import Steps, Terms
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 class Sightings:
     """One subscription; ``is_foreign`` says that its namespace may not be the one that /sys has."""
+
+    kind: Kind = "uevents"
 
     def __init__(self, subscription: Subscription, is_foreign: bool) -> None:
         self.name = subscription.name

@@ -7,7 +7,7 @@ either (``net/netlink/af_netlink.c``: netlink_attachskb asks for the same bit, N
 Every receive is of at least 32 KiB (``net/netlink/af_netlink.c``: the kernel's dump chunks follow
 the largest receive so far on a socket, up to 32 KiB, so that a shorter one would truncate them).
 
-May call ``transport.buffers``, ``transport.forks``, ``wire`` and ``errors``.
+May call ``transport.buffers``, ``transport.forks``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from netlink_safe.wire.datagram import Datagram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from netlink_safe.protocol.statistics import Tally
 
 RECEIVE_SIZE: Final = 64 * 1024
 KERNEL: Final = (0, 0)
@@ -77,6 +79,7 @@ class KernelSocket:
         """
         self._protocol = protocol
         self._purpose = purpose
+        self._drops_counted = 0
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
@@ -123,6 +126,22 @@ class KernelSocket:
             return Memory(0, self.effective_receive_buffer, 0)
         words = _MEMINFO.unpack(raw)
         return Memory(queued=words[0], receive_buffer=words[1], drops=words[8])
+
+    def look(self, tally: Tally) -> Memory | None:
+        """The same, and count the drops since the last look; None once closed.
+
+        Any thread may look: between the comparison and the counting nothing is called, so that the
+        interpreter lets no other thread count the same.
+        """
+        memory = self.memory()
+        if self._socket.fileno() < 0:
+            return None
+        drops = memory.drops
+        fresh = drops - self._drops_counted
+        if fresh > 0:
+            self._drops_counted = drops
+            tally.drops += fresh
+        return memory
 
     def close(self) -> None:
         """Give the descriptor back; harmless when done twice, and in a forked child."""
