@@ -4,6 +4,7 @@ May call ``blocking``, ``collectors``, ``transport``, ``families``, ``protocol``
 prometheus_client.
 """
 
+from netlink_safe.collectors.prometheus.own import NetlinkSelfCollector
 from netlink_safe.collectors.prometheus.tcp import TcpStatCollector
 
-__all__ = ["TcpStatCollector"]
+__all__ = ["NetlinkSelfCollector", "TcpStatCollector"]
