@@ -64,6 +64,8 @@ def test_a_scrape_is_text_that_prometheus_reads(exporter: Exporter) -> None:
     assert not [line for line in answer.body.splitlines() if line.endswith(b".0")]
     assert succeeded(plain_metrics(answer.body.decode())) == 1
     assert value(answer.metrics(), "process_open_fds") > 0
+    again = exporter.get().metrics()
+    assert value(again, "netlink_safe_socket_datagrams_total", kind="sock_diag") > 0
 
 
 def test_open_metrics_and_gzip_are_for_who_asks_for_them(exporter: Exporter) -> None:

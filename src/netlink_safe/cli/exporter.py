@@ -112,7 +112,7 @@ def command(
         from prometheus_client import ProcessCollector
 
         from netlink_safe.cli import exporter_file, exporter_server
-        from netlink_safe.collectors.prometheus import TcpStatCollector
+        from netlink_safe.collectors.prometheus import NetlinkSelfCollector, TcpStatCollector
         from netlink_safe.collectors.prometheus.every_namespace import EveryNamespace
         from netlink_safe.collectors.prometheus.exposition import Untimed, application
     except ImportError as error:
@@ -138,13 +138,15 @@ def command(
         )
     except LocalProtocolError as error:
         raise click.UsageError(str(error)) from error
-    collectors: list[TimedCollector] = [tcp, Untimed(ProcessCollector(registry=None))]
+    collectors: list[TimedCollector] = [tcp]
     if all_netns:
-        collectors.insert(1, everywhere)
+        collectors.append(everywhere)
         for line in everywhere.missing_rights():
             click.echo(f"netlink-safe: {line}", err=True)
     if textfile:
         context.exit(exporter_file.write(textfile, collectors, every))
+    # Of this process; who reads a file has metrics of those names of its own.
+    collectors += [NetlinkSelfCollector(), Untimed(ProcessCollector(registry=None))]
     host, port = listen
     where = exporter_server.Address(host, port)
     try:
