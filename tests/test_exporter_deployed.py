@@ -148,6 +148,7 @@ def test_a_textfile_is_written_once_and_whole(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)):
         assert subprocess.run(command, timeout=60, check=True).returncode == 0
     assert value(written(path), "node_tcp_connection_states", state="listen") == 1
+    assert "process_" not in path.read_text("utf-8"), "node_exporter tells of its own process"
     assert os.listdir(tmp_path) == ["tcp.prom"]
     assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
 

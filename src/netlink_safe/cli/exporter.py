@@ -138,7 +138,9 @@ def command(
         )
     except LocalProtocolError as error:
         raise click.UsageError(str(error)) from error
-    collectors: list[TimedCollector] = [tcp, Untimed(ProcessCollector(registry=None))]
+    collectors: list[TimedCollector] = [tcp]
+    if not textfile:  # who reads the file has metrics of that name of its own
+        collectors.append(Untimed(ProcessCollector(registry=None)))
     if all_netns:
         collectors.insert(1, everywhere)
         for line in everywhere.missing_rights():
