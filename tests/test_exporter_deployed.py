@@ -72,7 +72,7 @@ def test_new_namespaces_appear_and_dead_ones_go_away() -> None:
         with kernel.named_namespace("green"), unnamed_namespace() as (unnamed, _):
             meanwhile = exporter.get().metrics()
         after = exporter.get().metrics()
-        kernel.until(lambda: exporter.descriptors() == descriptors)
+        kernel.until(lambda: exporter.descriptors() == descriptors)  # or the dead would live on
     assert value(before, SOCKETS, netns="red", family="inet", state="listen") == 1
     assert value(before, SOCKETS, netns="", family="inet", state="listen") == 1
     assert {"green", unnamed} <= told_namespaces(meanwhile)

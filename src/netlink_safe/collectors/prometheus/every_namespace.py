@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from netlink_safe.collectors.prometheus.definitions import Families, gauge
 from netlink_safe.transport.namespace import Namespace
-from netlink_safe.transport.namespaces import Namespaces, namespaces
+from netlink_safe.transport.namespaces import namespaces
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -28,12 +28,16 @@ class EveryNamespace:
     """Call it for all that there are now; it is a collector of what it has not seen, too."""
 
     def __init__(self) -> None:
-        self._last = Namespaces({}, 0, 0)
+        self._unseen = self._left_out = 0
 
     def __call__(self) -> dict[str, HeldNamespace]:
-        """By their labels, for ``TcpStatCollector(namespaces=)``."""
-        self._last = namespaces()
-        return self._last.found
+        """By their labels, for ``TcpStatCollector(namespaces=)``.
+
+        Only who is given them holds them open: behind a scrape nothing keeps a dead one there.
+        """
+        now = namespaces()
+        self._unseen, self._left_out = now.unseen, now.left_out
+        return now.found
 
     def describe(self) -> list[Metric]:
         """Both families, without a sample."""
@@ -42,17 +46,17 @@ class EveryNamespace:
     def collect(self, timeout: float | None = None) -> list[Metric]:  # noqa: ARG002  # it takes none
         """What the last call has not seen."""
         families = Families(DEFINITIONS)
-        families.add(UNSEEN, (), self._last.unseen)
-        families.add(LEFT_OUT, (), self._last.left_out)
+        families.add(UNSEEN, (), self._unseen)
+        families.add(LEFT_OUT, (), self._left_out)
         return families.filled()
 
     def missing_rights(self) -> list[str]:
         """What is not to be seen now, and the capability that it takes, a line each."""
         found = self()
         missing = []
-        if self._last.unseen:
+        if self._unseen:
             missing.append(
-                f"the namespaces of {self._last.unseen} processes of other users cannot be seen: "
+                f"the namespaces of {self._unseen} processes of other users cannot be seen: "
                 "that takes CAP_SYS_PTRACE"
             )
         for label, held in found.items():
