@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import pytest
 import debian_peers
 import fleet
 import kernel
-from test_fleet import LISTEN, SOON, eventually, instances, promtool
+from test_fleet import LISTEN, SOON, eventually, expressions, instances, promtool
 from test_tcp_metrics import every_state
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ MODES: Final[tuple[tuple[str, ...], ...]] = (
     EVERYTHING,
     ("--netns", "blue", *EVERYTHING),
 )
+#: Ten a second for the five minutes that a rate is of, if all are sent between two scrapes.
+SEGMENTS: Final = 3000
 
 
 @pytest.fixture
@@ -77,6 +80,35 @@ def test_a_real_prometheus_takes_every_mode_of_the_exporter(tmp_path: pathlib.Pa
             text = fleet.get(target, "/metrics")[1].decode()
             names = instances(f"group by (__name__) ({series(instance=target)})", "__name__")
             assert names.keys() == set(re.findall(r"^(\w+)", text, re.MULTILINE))
+
+
+def test_every_panel_of_the_dashboard_shows_something(tmp_path: pathlib.Path) -> None:
+    """Of one exporter that is well and one whose namespace is gone; of drops there are none."""
+    commands = {
+        target: [str(fleet.EXPORTER), "exporter", "--listen", target, *options]
+        for target, options in (("127.0.0.1:9980", ()), ("127.0.0.1:9981", ("--netns", "gone")))
+    }
+    pace = fleet.Pace(interval=1, alert_after=0)
+    configuration = fleet.configure(tmp_path, list(commands), pace)
+    with contextlib.ExitStack() as held:
+        listener = held.enter_context(socket.create_server(("127.0.0.1", 8080), backlog=2))
+        client = held.enter_context(socket.create_connection(listener.getsockname()))
+        server, _ = listener.accept()
+        held.enter_context(server)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for target, command in commands.items():
+            process = held.enter_context(fleet.running(command))
+            fleet.await_answer(process, target, "/healthz")
+        held.enter_context(fleet.prometheus(debian_peers.prometheus(), configuration, LISTEN))
+
+        def empty() -> set[str]:
+            for _ in range(SEGMENTS):  # a ratio of retransmissions takes some
+                client.send(b"x")
+                server.recv(1)
+            return {each for each in asked if not fleet.ask(LISTEN, "query", query=each)["result"]}
+
+        asked = [re.sub(r"\$\w+", ".*", each) for each in expressions()]
+        eventually(lambda: all("_drops" in each for each in empty()))
 
 
 @pytest.mark.usefixtures("_sockets")
