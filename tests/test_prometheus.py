@@ -35,6 +35,8 @@ MODES: Final[tuple[tuple[str, ...], ...]] = (
 )
 #: Ten a second for the five minutes that a rate is of, if all are sent between two scrapes.
 SEGMENTS: Final = 3000
+#: Of each socket that is open just then, which is that of another scrape if there is one.
+WHILE_OPEN: Final = {f"netlink_safe_socket_receive_{each}_bytes" for each in ("buffer", "queue")}
 
 
 @pytest.fixture
@@ -79,11 +81,12 @@ def test_a_real_prometheus_takes_every_mode_of_the_exporter(tmp_path: pathlib.Pa
         for target in modes:
             text = fleet.get(target, "/metrics")[1].decode()
             names = instances(f"group by (__name__) ({series(instance=target)})", "__name__")
-            assert names.keys() == set(re.findall(r"^(\w+)", text, re.MULTILINE))
+            told_here = set(re.findall(r"^(\w+)", text, re.MULTILINE))
+            assert names.keys() - WHILE_OPEN == told_here - WHILE_OPEN
 
 
 def test_every_panel_of_the_dashboard_shows_something(tmp_path: pathlib.Path) -> None:
-    """Of one exporter that is well and one whose namespace is gone; of drops there are none."""
+    """Of one exporter that is well, and one whose namespace is gone."""
     commands = {
         target: [str(fleet.EXPORTER), "exporter", "--listen", target, *options]
         for target, options in (("127.0.0.1:9980", ()), ("127.0.0.1:9981", ("--netns", "gone")))
@@ -108,7 +111,7 @@ def test_every_panel_of_the_dashboard_shows_something(tmp_path: pathlib.Path) ->
             return {each for each in asked if not fleet.ask(LISTEN, "query", query=each)["result"]}
 
         asked = [re.sub(r"\$\w+", ".*", each) for each in expressions()]
-        eventually(lambda: all("_drops" in each for each in empty()))
+        eventually(lambda: not empty())
 
 
 @pytest.mark.usefixtures("_sockets")
