@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
 import stat
 import subprocess
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import kernel
 from exporters import HERE, PROGRAM, running
+from netlink_safe.cli import exporter_file, sd_notify
 from netlink_safe.transport import namespaces as finding
 from netlink_safe.transport.namespaces import HeldNamespace, namespaces
 from test_command import COMMAND
@@ -188,6 +192,26 @@ def test_a_textfile_is_written_again_until_the_end(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert os.listdir(tmp_path) == ["tcp.prom"]
+
+
+def test_a_signal_ends_it_wherever_it_is_in_its_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With hardly a pause between two files the wait is nearly always just beginning or ending."""
+    senders = []
+
+    def send() -> None:
+        time.sleep(random.uniform(0, 0.001))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def notify(state: str) -> None:
+        if state == sd_notify.READY:
+            senders.append(threading.Thread(target=send))
+            senders[-1].start()
+
+    monkeypatch.setattr(sd_notify, "notify", notify)
+    monkeypatch.setattr(exporter_file, "_write_once", lambda *_: 0)
+    for _ in range(100):
+        assert exporter_file.write("", [], every=1e-6) == 0
+        senders[-1].join()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import pytest
 import debian_peers
 import fleet
 import kernel
-from test_fleet import LISTEN, SOON, eventually, instances, promtool
+from test_fleet import LISTEN, SOON, eventually, expressions, instances, promtool
 from test_tcp_metrics import every_state
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ MODES: Final[tuple[tuple[str, ...], ...]] = (
     EVERYTHING,
     ("--netns", "blue", *EVERYTHING),
 )
+#: Ten a second for the five minutes that a rate is of, if all are sent between two scrapes.
+SEGMENTS: Final = 3000
+#: Of each socket that is open just then, which is that of another scrape if there is one.
+WHILE_OPEN: Final = {f"netlink_safe_socket_receive_{each}_bytes" for each in ("buffer", "queue")}
 
 
 @pytest.fixture
@@ -76,13 +81,38 @@ def test_a_real_prometheus_takes_every_mode_of_the_exporter(tmp_path: pathlib.Pa
         for target in modes:
             text = fleet.get(target, "/metrics")[1].decode()
             names = instances(f"group by (__name__) ({series(instance=target)})", "__name__")
-            told = set(re.findall(r"^(\w+)", text, re.MULTILINE))
-            assert names.keys() - OF_OPEN_SOCKETS == told - OF_OPEN_SOCKETS
+            told_here = set(re.findall(r"^(\w+)", text, re.MULTILINE))
+            assert names.keys() - WHILE_OPEN == told_here - WHILE_OPEN
             assert promtool("check", "metrics", told=text) == ""
 
 
-#: There only while a socket of the exporter is open, as one is for another scrape.
-OF_OPEN_SOCKETS = {f"netlink_safe_socket_receive_{what}_bytes" for what in ("buffer", "queue")}
+def test_every_panel_of_the_dashboard_shows_something(tmp_path: pathlib.Path) -> None:
+    """Of one exporter that is well, and one whose namespace is gone."""
+    commands = {
+        target: [str(fleet.EXPORTER), "exporter", "--listen", target, *options]
+        for target, options in (("127.0.0.1:9980", ()), ("127.0.0.1:9981", ("--netns", "gone")))
+    }
+    pace = fleet.Pace(interval=1, alert_after=0)
+    configuration = fleet.configure(tmp_path, list(commands), pace)
+    with contextlib.ExitStack() as held:
+        listener = held.enter_context(socket.create_server(("127.0.0.1", 8080), backlog=2))
+        client = held.enter_context(socket.create_connection(listener.getsockname()))
+        server, _ = listener.accept()
+        held.enter_context(server)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for target, command in commands.items():
+            process = held.enter_context(fleet.running(command))
+            fleet.await_answer(process, target, "/healthz")
+        held.enter_context(fleet.prometheus(debian_peers.prometheus(), configuration, LISTEN))
+
+        def empty() -> set[str]:
+            for _ in range(SEGMENTS):  # a ratio of retransmissions takes some
+                client.send(b"x")
+                server.recv(1)
+            return {each for each in asked if not fleet.ask(LISTEN, "query", query=each)["result"]}
+
+        asked = [re.sub(r"\$\w+", ".*", each) for each in expressions()]
+        eventually(lambda: not empty())
 
 
 @pytest.mark.usefixtures("_sockets")

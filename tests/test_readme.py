@@ -54,12 +54,16 @@ def test_the_code_runs_as_pasted(page: str, code: str) -> None:
 
 def test_the_documents_that_it_names_are_there() -> None:
     """No link of the repository's own leads nowhere."""
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    rooms = (ROOT / "docs", ROOT / "examples")
+    for page in [ROOT / "README.md", *(page for room in rooms for page in room.rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} names {target}"
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+@pytest.mark.parametrize(
+    "example",
+    sorted(str(path.relative_to(ROOT / "examples")) for path in (ROOT / "examples").rglob("*.py")),
+)
 def test_the_examples_can_be_imported_and_say_what_they_are_for(example: str) -> None:
     """Importing one does nothing; its first line says what it shows."""
     program = (

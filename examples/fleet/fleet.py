@@ -16,13 +16,13 @@ import contextlib
 import functools
 import http.client
 import json
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.parse
 from pathlib import Path
@@ -216,8 +216,8 @@ def firing(address: str) -> set[tuple[str, str]]:
     }
 
 
-def run(options: argparse.Namespace, stopped: threading.Event) -> None:
-    """Make the fleet, say where it is, and unmake it once it is stopped."""
+def run(options: argparse.Namespace, signals: queue.SimpleQueue[int]) -> None:
+    """Make the fleet, say where it is, and unmake it once a signal has come."""
     members = [Member(number + 1) for number in range(options.members)]
     pace = Pace(interval=options.interval, alert_after=options.alert_after)
     with contextlib.ExitStack() as held:
@@ -229,7 +229,7 @@ def run(options: argparse.Namespace, stopped: threading.Event) -> None:
         held.enter_context(prometheus(options.prometheus, configuration, options.listen))
         url = f"http://{options.listen}"
         print(f"Prometheus: {url}/targets {url}/alerts, until Ctrl-C", flush=True)
-        stopped.wait()
+        signals.get()
 
 
 def parsed() -> argparse.Namespace:
@@ -252,11 +252,12 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Run until a signal comes; the fleet is whole or gone, whenever that is."""
     options = parsed()
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    # No Event: a handler that sets one may interrupt wait() while that holds the lock of it.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: signals.put(number))
     try:
-        run(options, stopped)
+        run(options, signals)
     except FleetError as error:
         sys.exit(str(error))
 

@@ -5,8 +5,8 @@ May call ``cli.sd_notify``, ``collectors.prometheus.exposition`` and prometheus_
 
 from __future__ import annotations
 
+import queue
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -47,19 +47,23 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
     What has read it sees the old one whole or the new one whole.  Returns the exit status: of a
     single scrape that failed, 124 for the deadline and 1 for all else.  Raises OSError.
     """
-    stopping = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # No Event: a handler that sets one may interrupt wait() while that holds the lock of it.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
     try:
         due = time.monotonic()
         status = _write_once(path, collectors)
         sd_notify.notify(sd_notify.READY)
         while every is not None:
             due = max(due + every, time.monotonic())
-            if stopping.wait(due - time.monotonic()):
+            try:
+                signals.get(timeout=max(0.0, due - time.monotonic()))
+            except queue.Empty:
+                _write_once(path, collectors)
+                sd_notify.notify(sd_notify.ALIVE)
+            else:
                 sd_notify.notify(sd_notify.STOPPING)
                 return 0
-            _write_once(path, collectors)
-            sd_notify.notify(sd_notify.ALIVE)
         return status
     finally:
         signal.signal(signal.SIGTERM, before)
