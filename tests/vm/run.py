@@ -45,6 +45,7 @@ ORDINARY: Final = (
     "test_tcp_sockets.py",
     "test_tcp_metrics.py",
     "test_tcp_collector.py",
+    "test_self_metrics.py",
     "test_namespaces.py",
     "test_uevents.py",
     "test_user.py",
