@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import pytest
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as plain_metrics
 
+import exporters
 import kernel
 from exporters import Exporter, running
 from surfaces import taking_at_most
@@ -304,6 +306,19 @@ def test_nonsense_is_one_line(options: list[str], status: int, said: str) -> Non
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("package", ["waitress", "prometheus_client"])
+def test_without_its_packages_it_says_what_to_install(package: str) -> None:
+    """In one line; help is to be had without them."""
+    absent = exporters.PROGRAM.format(prelude=f"import sys; sys.modules[{package!r}] = None")
+    command = [sys.executable, "-c", absent, "exporter"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("pip install 'netlink-safe[exporter]'") == 1
+    assert "Traceback" not in done.stderr
+    helped = subprocess.run([*command, "--help"], capture_output=True, timeout=60, check=False)
+    assert b"--all-netns" in helped.stdout
 
 
 def test_a_port_that_is_taken_is_told() -> None:
