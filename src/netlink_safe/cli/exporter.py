@@ -124,6 +124,11 @@ def command(
     source = context.get_parameter_source("listen")
     if textfile and source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("give --listen, or --textfile")
+    if textfile and info:
+        raise click.UsageError(
+            "of a histogram that goes up and down node_exporter's textfile collector loses sum and "
+            "count; leave --info out, or have Prometheus scrape the exporter itself"
+        )
     everywhere = EveryNamespace()
     chosen = {str(each): each for each in wanted}
     try:
