@@ -228,7 +228,7 @@ def run(options: argparse.Namespace, signals: queue.SimpleQueue[int]) -> None:
         configuration = configure(directory, [each.target for each in members], pace)
         held.enter_context(prometheus(options.prometheus, configuration, options.listen))
         url = f"http://{options.listen}"
-        print(f"Prometheus: {url}, {url}/api/v1/alerts, until Ctrl-C", flush=True)
+        print(f"Prometheus: {url}/api/v1/alerts, until Ctrl-C", flush=True)
         signals.get()
 
 
