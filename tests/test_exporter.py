@@ -262,6 +262,16 @@ def test_a_thousand_idle_connections_are_no_hindrance() -> None:
         assert len(exporter.descriptors()) > 1000
 
 
+def test_it_makes_do_with_few_descriptors() -> None:
+    """Half of them are for connections then, and the others for scrapes."""
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+    with running(prelude=few) as exporter, contextlib.ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(connected(exporter))
+        for _ in range(5):
+            assert succeeded(exporter.get().metrics()) == 1
+
+
 def test_a_fault_of_a_collector_is_an_error_and_not_the_end() -> None:
     """Told to the scraper as such, and to the log; the next request is answered."""
     broken = (

@@ -214,6 +214,25 @@ def test_a_signal_ends_it_wherever_it_is_in_its_wait(monkeypatch: pytest.MonkeyP
         senders[-1].join()
 
 
+def test_a_file_that_cannot_be_written_for_now_is_written_later(tmp_path: Path) -> None:
+    """What is wrong is told, and the old file is still whole."""
+    directory, elsewhere, said = tmp_path / "d", tmp_path / "e", tmp_path / "said"
+    directory.mkdir()
+    path = directory / "tcp.prom"
+    command = [*COMMAND, "exporter", "--every=0.01", "--textfile", str(path)]
+    with said.open("wb") as output, subprocess.Popen(command, stderr=output) as process:
+        try:
+            kernel.until(path.exists, 30)
+            directory.rename(elsewhere)
+            kernel.until(lambda: f"{path} was not written: " in said.read_text("utf-8"), 30)
+            before = (elsewhere / "tcp.prom").stat().st_ino
+            assert succeeded(written(elsewhere / "tcp.prom")) == 1
+            elsewhere.rename(directory)
+            kernel.until(lambda: path.stat().st_ino != before, 30)
+        finally:
+            process.kill()
+
+
 @contextlib.contextmanager
 def manager(path: str) -> Iterator[socket.socket]:
     """What systemd is to a service: a socket that is told its states."""

@@ -292,9 +292,7 @@ def test_ten_thousand_cgroups_are_as_many_series_as_the_limit_says() -> None:
     fold = detail(rows, "cgroup", "uid")
     texts = dict.fromkeys(tcp_metrics.FILES, "")
     families = Families(tcp_metrics.definitions("dump", False, ("cgroup", "uid")))
-    tcp_metrics.Teller(30, False).tell(
-        looks.Sight(collect_blocking(), texts, fold), families, [], Deadline(5)
-    )
+    tcp_metrics.Teller(30, False).tell(looks.Sight(collect_blocking(), texts, fold), families, [])
     for label, largest in (("cgroup", f"id:{2**40 + 77}"), ("uid", "77")):
         told = values(
             families.filled(), f"netlink_safe_tcp_sockets_by_{label}", state="established"
@@ -394,10 +392,15 @@ def test_cgroups_are_found_again_and_the_dead_are_not_looked_for_twice(
         inner = next(entries).inode()  # on some file systems stat() has another number
     paths = cgroups.CgroupPaths()
     top = os.stat(tmp_path).st_ino
-    assert paths.of({inner, top, 1}, Deadline(5)) == {inner: "/a/b", top: "/"}
-    assert paths.of({inner, top, 1}, Deadline(5)) == {inner: "/a/b", top: "/"}
+    for _ in range(2):
+        paths.look_for({inner, top, 1}, Deadline(5))
+        assert (paths.path(inner), paths.path(top), paths.path(1)) == ("/a/b", "/", None)
     assert len(walks) == 1
     clock = Clock()
     late = Deadline(1, clock)
     clock.now += 2
-    assert cgroups.CgroupPaths().of({inner}, late) == {}
+    paths = cgroups.CgroupPaths()
+    paths.look_for({inner}, late)
+    assert paths.path(inner) is None
+    paths.look_for({inner}, Deadline(5))
+    assert paths.path(inner) == "/a/b"

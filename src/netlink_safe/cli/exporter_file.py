@@ -5,6 +5,7 @@ May call ``cli.sd_notify``, ``collectors.prometheus.exposition`` and prometheus_
 
 from __future__ import annotations
 
+import logging
 import queue
 import signal
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from netlink_safe.collectors.prometheus.exposition import TimedCollector
 
+LOG: Final = logging.getLogger(__name__)
 ERRORS: Final = "netlink_safe_collector_errors_total"
 SUCCESS: Final = "netlink_safe_collector_success"
 FAILED: Final = 1
@@ -45,7 +47,8 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
     """Write the file, at a steady pace until SIGTERM if ``every`` is given in seconds.
 
     What has read it sees the old one whole or the new one whole.  Returns the exit status: of a
-    single scrape that failed, 124 for the deadline and 1 for all else.  Raises OSError.
+    single scrape that failed, 124 for the deadline and 1 for all else.  Raises OSError where the
+    first file cannot be written; later that is told, and tried again.
     """
     # No Event: a handler that sets one may interrupt wait() while that holds the lock of it.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -59,7 +62,7 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
             try:
                 signals.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
-                _write_once(path, collectors)
+                _write_again(path, collectors)
                 sd_notify.notify(sd_notify.ALIVE)
             else:
                 sd_notify.notify(sd_notify.STOPPING)
@@ -67,6 +70,13 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
         return status
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _write_again(path: str, collectors: Sequence[TimedCollector]) -> None:
+    try:
+        _write_once(path, collectors)
+    except OSError as error:  # such as a full disk, which somebody will mend
+        LOG.warning("%s was not written: %s", path, error)
 
 
 def _write_once(path: str, collectors: Sequence[TimedCollector]) -> int:

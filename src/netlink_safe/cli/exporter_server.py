@@ -67,7 +67,7 @@ class Server:
             host=address.host,
             port=address.port,
             threads=THREADS,
-            connection_limit=_descriptors() - FOR_SCRAPES,
+            connection_limit=_connections(),
             channel_timeout=IDLE,
             cleanup_interval=IDLE // 3,
             max_request_header_size=LONGEST_HEADER,
@@ -104,15 +104,20 @@ class Server:
             raise KeyboardInterrupt
 
 
-def _descriptors() -> int:
-    """How many this process may have, raised to what is wanted if that is allowed."""
+def _connections() -> int:
+    """How many there may be: as many as descriptors, less some for scrapes, or half if few.
+
+    The limit of descriptors is raised to what is wanted if that is allowed.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError):  # a service may be forbidden to
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return DESCRIPTORS if soft == resource.RLIM_INFINITY else max(soft, 2 * FOR_SCRAPES)
+    if soft == resource.RLIM_INFINITY:
+        soft = DESCRIPTORS
+    return max(soft - FOR_SCRAPES, soft // 2)
 
 
 @contextlib.contextmanager

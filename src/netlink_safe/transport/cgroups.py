@@ -24,16 +24,17 @@ MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class CgroupPaths:
-    """Remembers the paths of those that were asked for last."""
+    """Remembers the paths of those that were looked for last; any thread may ask."""
 
     def __init__(self) -> None:
         self._known: dict[int, str | None] = {}
 
-    def of(self, numbers: Collection[int], deadline: Deadline) -> dict[int, str]:
-        """The paths below the mount, ``/`` for the root, of those that are to be found.
+    def path(self, number: int) -> str | None:
+        """The path below the mount, ``/`` for the root; None if it was not found."""
+        return self._known.get(number)
 
-        What the deadline cuts short is looked for again the next time.
-        """
+    def look_for(self, numbers: Collection[int], deadline: Deadline) -> None:
+        """Find the paths; what the deadline cuts short is looked for again the next time."""
         known = {number: self._known[number] for number in numbers if number in self._known}
         missing = set(numbers) - known.keys()
         for number, path in _walk() if missing else ():
@@ -45,7 +46,6 @@ class CgroupPaths:
         else:
             known |= dict.fromkeys(missing)
         self._known = known
-        return {number: path for number, path in known.items() if path is not None}
 
 
 def _walk() -> Iterator[tuple[int, str]]:

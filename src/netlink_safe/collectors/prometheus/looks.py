@@ -72,9 +72,10 @@ class Teller(Protocol):
     def ports(self) -> frozenset[int]:
         """The local ports that are to be told apart, beside those that somebody listens on."""
 
-    def tell(
-        self, sight: Sight, families: Families, common: list[str], deadline: Deadline, /
-    ) -> None:
+    def prepare(self, sight: Sight, deadline: Deadline, /) -> None:
+        """Do what takes time, beside others who tell meanwhile."""
+
+    def tell(self, sight: Sight, families: Families, common: list[str], /) -> None:
         """Add all samples of a sight; ``common`` are the values of the labels that all have."""
 
 

@@ -27,9 +27,10 @@ class Teller:
 
     ports: frozenset[int] = frozenset()
 
-    def tell(
-        self, sight: Sight, families: Families, common: list[str], _deadline: Deadline
-    ) -> None:
+    def prepare(self, sight: Sight, deadline: Deadline) -> None:
+        """Nothing takes time."""
+
+    def tell(self, sight: Sight, families: Families, common: list[str]) -> None:
         """Add all samples of a sight; without queues where the method knows none."""
         stats = sight.stats
         counts = {state: count for state, count in named(stats.states).items() if count}

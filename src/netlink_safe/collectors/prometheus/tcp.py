@@ -139,7 +139,7 @@ class TcpStatCollector:
         try:
             return self._shared.result(limit)
         except NetlinkTimeout as error:  # another's, that has begun before
-            return self._told([Look("", limit, None, error)], {}, Deadline(limit))
+            return self._told([Look("", limit, None, error)], {})
 
     def _scrape(self, timeout: float) -> list[Metric]:
         deadline = Deadline(timeout)
@@ -153,26 +153,27 @@ class TcpStatCollector:
             ports = {name: teller.ports for name, teller in tellers.items()}
 
         def looked(name: str) -> Look:
-            return look(self._aim, name, wanted[name], ports[name], deadline)
+            found = look(self._aim, name, wanted[name], ports[name], deadline)
+            if found.sight is not None:
+                tellers[name].prepare(found.sight, deadline)
+            return found
 
         if len(wanted) < 2:
-            return self._told(list(map(looked, wanted)), tellers, deadline)
+            return self._told(list(map(looked, wanted)), tellers)
         try:
             with ThreadPoolExecutor(AT_ONCE, "netlink_safe looks") as threads:
                 looks = list(threads.map(looked, wanted))
         except RuntimeError as error:  # no thread to be had
             looks = [Look(name, deadline.spent(), None, error) for name in wanted]
-        return self._told(looks, tellers, deadline)
+        return self._told(looks, tellers)
 
-    def _told(
-        self, looks: Sequence[Look], tellers: Mapping[str, Teller], deadline: Deadline
-    ) -> list[Metric]:
+    def _told(self, looks: Sequence[Look], tellers: Mapping[str, Teller]) -> list[Metric]:
         families = Families(self._definitions, self._common)
         with self._lock:
             for each in looks:
                 common = [each.namespace] * len(self._common)
                 if each.sight is not None:
-                    tellers[each.namespace].tell(each.sight, families, common, deadline)
+                    tellers[each.namespace].tell(each.sight, families, common)
                 else:
                     self._errors[each.namespace, type(each.error).__name__] += 1
                 self._tell_health(each, families, [*common, COLLECTOR])

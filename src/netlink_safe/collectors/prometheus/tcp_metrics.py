@@ -129,7 +129,13 @@ class Teller:
         """The local ports that have a place."""
         return self._places["port"].held
 
-    def tell(self, sight: Sight, families: Families, common: list[str], deadline: Deadline) -> None:
+    def prepare(self, sight: Sight, deadline: Deadline) -> None:
+        """Find the paths of cgroups."""
+        if sight.detail is not None and "cgroup" in sight.detail.tallies:
+            numbers = [each for each in sight.detail.tallies["cgroup"] if each is not None]
+            self._cgroups.look_for(numbers, deadline)
+
+    def tell(self, sight: Sight, families: Families, common: list[str]) -> None:
         """Add all samples of a sight, with the values of the labels that all metrics have."""
 
         def add(name: str, labels: Sequence[str], /, *values: Any) -> None:
@@ -151,7 +157,7 @@ class Teller:
                 if present := [there[each] for each in wanted if each in there]:
                     add(name, (), sum(present))
         if sight.detail is not None:
-            self._tell_detail(sight.detail, add, deadline)
+            self._tell_detail(sight.detail, add)
 
     def _tell_accept_queues(self, queues: Mapping[int, AcceptQueues], add: Add) -> None:
         sizes = {port: (queue.fill, queue.length) for port, queue in queues.items()}
@@ -161,20 +167,18 @@ class Teller:
             add("accept_queue_limit", (label,), queue.limit)
             add("accept_queue_fill_ratio", (label,), queue.fill)
 
-    def _tell_detail(self, detail: DetailFold, add: Add, deadline: Deadline) -> None:
+    def _tell_detail(self, detail: DetailFold, add: Add) -> None:
         if self._info:
             _tell_histograms("", (), detail.total, add)
         for dimension, tallies in detail.tallies.items():
-            labels = self._labels(dimension, tallies, deadline)
+            labels = self._labels(dimension, tallies)
             for label, tally in by_label(tallies, labels).items():
                 for state, count in sorted(tally.states.items()):
                     add(f"sockets_by_{dimension}", (label, TcpState(state).name.lower()), count)
                 if self._info:
                     _tell_histograms(f"_by_{dimension}", (label,), tally, add)
 
-    def _labels(
-        self, dimension: Dimension, tallies: Mapping[Value, Tally], deadline: Deadline
-    ) -> dict[Value, str]:
+    def _labels(self, dimension: Dimension, tallies: Mapping[Value, Tally]) -> dict[Value, str]:
         """The labels of the values that have a place, and of having none."""
         places = self._places[dimension]
         placed = places.assign(
@@ -182,8 +186,7 @@ class Teller:
         )
         labels: dict[Value, str] = {value: str(value) for value in placed}
         if dimension == "cgroup":
-            paths = self._cgroups.of(placed, deadline)
-            labels = {value: paths.get(value, f"id:{value}") for value in placed}
+            labels = {value: self._cgroups.path(value) or f"id:{value}" for value in placed}
         return labels | {None: NO_VALUE[dimension]}
 
 
