@@ -292,7 +292,11 @@ def test_it_listens_where_it_is_told_to() -> None:
         (["--every", "5"], 2, "--every goes with --textfile"),
         (["--textfile", "/tmp/x", "--listen", ":1"], 2, "give --listen, or --textfile"),  # noqa: S108
         (["--info", "--method", "counters"], 2, "look at every row"),
-        (["--textfile", "/no/such/directory/x.prom"], 1, "No such file or directory"),
+        (
+            ["--textfile", "/no/such/directory/x.prom"],
+            1,
+            "cannot write /no/such/directory/x.prom: No",
+        ),
         (["--limit", "0"], 2, "0 is not in the range"),
     ],
 )

@@ -190,6 +190,43 @@ def test_a_textfile_is_written_again_until_the_end(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["tcp.prom"]
 
 
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_writer(tmp_path: Path) -> None:
+    """The old file stays whole, the reason is told once, and the next that fits is written."""
+    disk, said = tmp_path / "disk", tmp_path / "said"
+    disk.mkdir()
+    kernel.mount("tmpfs", str(disk), "tmpfs")
+    path = disk / "tcp.prom"
+    command = [*COMMAND, "exporter", "--every=0.01", "--textfile", str(path)]
+    try:
+        with said.open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+            try:
+                kernel.until(path.exists, 30)
+                subprocess.run(["mount", "-o", "remount,size=16k", str(disk)], check=True)
+                with (disk / "fill").open("wb", 0) as fill:
+
+                    def has_filled_it() -> bool:
+                        with contextlib.suppress(OSError):
+                            while fill.write(bytes(4096)):
+                                pass
+                        return "cannot write" in said.read_text("utf-8")
+
+                    kernel.until(has_filled_it, 30)
+                assert succeeded(written(path)) == 1
+                (disk / "fill").unlink()
+                kernel.until(lambda: "again" in said.read_text("utf-8"), 30)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+        assert said.read_text("utf-8") == (
+            f"netlink-safe: cannot write {path}: No space left on device\n"
+            f"netlink-safe: writing {path} again\n"
+        )
+        assert os.listdir(disk) == ["tcp.prom"]
+    finally:
+        kernel.unmount(str(disk))
+
+
 @contextlib.contextmanager
 def manager(path: str) -> Iterator[socket.socket]:
     """What systemd is to a service: a socket that is told its states."""
