@@ -291,6 +291,7 @@ def test_it_listens_where_it_is_told_to() -> None:
         (["--netns", "a", "--all-netns"], 2, "give --netns, or --all-netns"),
         (["--every", "5"], 2, "--every goes with --textfile"),
         (["--textfile", "/tmp/x", "--listen", ":1"], 2, "give --listen, or --textfile"),  # noqa: S108
+        (["--textfile", ""], 2, "--textfile '' names no file"),
         (["--info", "--method", "counters"], 2, "look at every row"),
         (
             ["--textfile", "/no/such/directory/x.prom"],

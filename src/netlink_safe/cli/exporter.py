@@ -117,6 +117,8 @@ def command(
         from netlink_safe.collectors.prometheus.exposition import Untimed, application
     except ImportError as error:
         raise click.ClickException(f"{MISSING}: pip install 'netlink-safe[exporter]'") from error
+    if textfile == "":
+        raise click.UsageError("--textfile '' names no file")
     if wanted and all_netns:
         raise click.UsageError("give --netns, or --all-netns")
     if every is not None and textfile is None:
