@@ -292,7 +292,8 @@ def test_it_listens_where_it_is_told_to() -> None:
         (["--every", "5"], 2, "--every goes with --textfile"),
         (["--textfile", "/tmp/x", "--listen", ":1"], 2, "give --listen, or --textfile"),  # noqa: S108
         (["--textfile", ""], 2, "--textfile '' names no file"),
-        (["--info", "--method", "counters"], 2, "look at every row"),
+        (["--info", "--method", "counters"], 2, "not with --method counters"),
+        (["--by", "port", "--names", "node_exporter"], 2, "nor with --names node_exporter"),
         (
             ["--textfile", "/no/such/directory/x.prom"],
             1,

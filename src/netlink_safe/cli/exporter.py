@@ -126,6 +126,11 @@ def command(
     source = context.get_parameter_source("listen")
     if textfile and source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("give --listen, or --textfile")
+    if (info or by) and (method == "counters" or names == "node_exporter"):
+        raise click.UsageError(
+            "--info and --by look at every row, and have names of their own: "
+            "not with --method counters, nor with --names node_exporter"
+        )
     everywhere = EveryNamespace()
     chosen = {str(each): each for each in wanted}
     try:
