@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as plain_metrics
 
 import kernel
-from exporters import Exporter, running
+from exporters import ANYWHERE, PROGRAM, Exporter, running
 from surfaces import taking_at_most
 from test_command import COMMAND
 from test_first_story import LOSING, PATIENCE
@@ -310,6 +311,26 @@ def test_nonsense_is_one_line(options: list[str], status: int, said: str) -> Non
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_threads_that_are_not_to_be_had_are_told() -> None:
+    """In one line that names the limits which are likely."""
+    prelude = (
+        "import threading\n"
+        'def none(self): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = none"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(prelude=prelude), "exporter", ANYWHERE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: cannot start 72 threads: can't start new thread; see RLIMIT_NPROC, TasksMax=\n"
+    )
 
 
 def test_a_port_that_is_taken_is_told() -> None:

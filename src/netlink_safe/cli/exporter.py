@@ -161,6 +161,11 @@ def command(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise click.ClickException(f"cannot listen on {where}: {reason}") from error
+    except RuntimeError as error:  # of threading
+        told = (
+            f"cannot start {exporter_server.THREADS} threads: {error}; see RLIMIT_NPROC, TasksMax="
+        )
+        raise click.ClickException(told) from error
     for each in server.addresses:
         click.echo(f"netlink-safe: serving http://{each}/metrics", err=True)
     server.run()
