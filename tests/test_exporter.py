@@ -261,6 +261,23 @@ def test_a_thousand_idle_connections_are_no_hindrance() -> None:
         assert len(exporter.descriptors()) > 1000
 
 
+def test_few_descriptors_are_not_all_for_connections() -> None:
+    """Who is beyond the half waits to be accepted; a connection that is open is served."""
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))"
+    with running(prelude=few) as exporter, kept_open(exporter) as early:
+        early.request("GET", "/healthz")
+        assert early.getresponse().read() == b"ok\n"
+        with contextlib.ExitStack() as held:
+            for _ in range(100):
+                held.enter_context(connected(exporter))
+            kernel.until(lambda: "reached the connection limit" in exporter.said())
+            assert len(exporter.descriptors()) < 70
+            early.request("GET", "/metrics")
+            assert b'success{collector="tcpstat"} 1\n' in early.getresponse().read()
+        with taking_at_most(5):
+            assert exporter.get("/healthz").status == 200
+
+
 def test_a_fault_of_a_collector_is_an_error_and_not_the_end() -> None:
     """Told to the scraper as such, and to the log; the next request is answered."""
     broken = (

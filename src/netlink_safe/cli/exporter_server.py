@@ -71,7 +71,7 @@ class Server:
             host=address.host,
             port=address.port,
             threads=THREADS,
-            connection_limit=_descriptors() - FOR_SCRAPES,
+            connection_limit=_connections(_descriptors()),
             channel_timeout=IDLE,
             cleanup_interval=IDLE // 3,
             max_request_header_size=LONGEST_HEADER,
@@ -116,7 +116,12 @@ def _descriptors() -> int:
         with contextlib.suppress(OSError):  # a service may be forbidden to
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return DESCRIPTORS if soft == resource.RLIM_INFINITY else max(soft, 2 * FOR_SCRAPES)
+    return DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def _connections(descriptors: int) -> int:
+    """How many of them connections may take: half, where they are too few for all scrapes."""
+    return max(descriptors - FOR_SCRAPES, descriptors // 2)
 
 
 @contextlib.contextmanager
