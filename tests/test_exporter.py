@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_met
 
 import kernel
 from exporters import ANYWHERE, PROGRAM, Exporter, running
+from served import answers
 from surfaces import taking_at_most
 from test_command import COMMAND
 from test_first_story import LOSING, PATIENCE
@@ -289,6 +290,20 @@ def test_a_fault_of_a_collector_is_an_error_and_not_the_end() -> None:
         assert exporter.get().status == 500
         assert exporter.get("/healthz").status == 200
         assert "a fault" in exporter.said()
+
+
+def test_a_log_on_a_full_disk_is_no_hindrance() -> None:
+    """It serves, though nobody can be told where."""
+    with (
+        Path("/dev/full").open("wb") as full,
+        subprocess.Popen([*COMMAND, "exporter", "--netns=gone"], stderr=full) as process,
+    ):
+        try:
+            kernel.until(lambda: process.poll() is not None or answers(9979, "/healthz"), 30)
+            assert answers(9979, "/metrics"), "of a namespace that it would complain about"
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 def test_it_listens_where_it_is_told_to() -> None:

@@ -5,6 +5,7 @@ May call ``collectors.prometheus``, ``cli`` and ``errors``.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,12 @@ def address(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     if found is None or int(found[3]) > LARGEST_PORT:
         raise click.BadParameter(f"{text!r} is no HOST:PORT, such as {LISTEN} or [::1]:9979")
     return found[1] or found[2] or "127.0.0.1", int(found[3])
+
+
+def tell(line: str) -> None:
+    """Say it on standard error, or do without where nobody can be told."""
+    with contextlib.suppress(OSError):  # a log on a full disk, or whose reader has gone
+        click.echo(f"netlink-safe: {line}", err=True)
 
 
 @click.command(short_help="Serve TCP sockets to Prometheus.")
@@ -149,7 +156,7 @@ def command(
     if all_netns:
         collectors.append(everywhere)
         for line in everywhere.missing_rights():
-            click.echo(f"netlink-safe: {line}", err=True)
+            tell(line)
     if textfile:
         context.exit(exporter_file.write(textfile, collectors, every))
     # Of this process; who reads a file has metrics of those names of its own.
@@ -167,5 +174,5 @@ def command(
         )
         raise click.ClickException(told) from error
     for each in server.addresses:
-        click.echo(f"netlink-safe: serving http://{each}/metrics", err=True)
+        tell(f"serving http://{each}/metrics")
     server.run()
