@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families as plain_met
 
 import exporters
 import kernel
-from exporters import Exporter, running
+from exporters import ANYWHERE, Exporter, running
+from served import answers
 from surfaces import taking_at_most
 from test_command import COMMAND
 from test_first_story import LOSING, PATIENCE
@@ -262,14 +263,21 @@ def test_a_thousand_idle_connections_are_no_hindrance() -> None:
         assert len(exporter.descriptors()) > 1000
 
 
-def test_it_makes_do_with_few_descriptors() -> None:
-    """Half of them are for connections then, and the others for scrapes."""
-    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
-    with running(prelude=few) as exporter, contextlib.ExitStack() as held:
-        for _ in range(20):
-            held.enter_context(connected(exporter))
-        for _ in range(5):
-            assert succeeded(exporter.get().metrics()) == 1
+def test_few_descriptors_are_not_all_for_connections() -> None:
+    """Who is beyond the half waits to be accepted; a connection that is open is served."""
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))"
+    with running(prelude=few) as exporter, kept_open(exporter) as early:
+        early.request("GET", "/healthz")
+        assert early.getresponse().read() == b"ok\n"
+        with contextlib.ExitStack() as held:
+            for _ in range(100):
+                held.enter_context(connected(exporter))
+            kernel.until(lambda: "reached the connection limit" in exporter.said())
+            assert len(exporter.descriptors()) < 70
+            early.request("GET", "/metrics")
+            assert b'success{collector="tcpstat"} 1\n' in early.getresponse().read()
+        with taking_at_most(5):
+            assert exporter.get("/healthz").status == 200
 
 
 def test_a_fault_of_a_collector_is_an_error_and_not_the_end() -> None:
@@ -283,6 +291,20 @@ def test_a_fault_of_a_collector_is_an_error_and_not_the_end() -> None:
         assert exporter.get().status == 500
         assert exporter.get("/healthz").status == 200
         assert "a fault" in exporter.said()
+
+
+def test_a_log_on_a_full_disk_is_no_hindrance() -> None:
+    """It serves, though nobody can be told where."""
+    with (
+        Path("/dev/full").open("wb") as full,
+        subprocess.Popen([*COMMAND, "exporter", "--netns=gone"], stderr=full) as process,
+    ):
+        try:
+            kernel.until(lambda: process.poll() is not None or answers(9979, "/healthz"), 30)
+            assert answers(9979, "/metrics"), "of a namespace that it would complain about"
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 def test_it_listens_where_it_is_told_to() -> None:
@@ -299,13 +321,20 @@ def test_it_listens_where_it_is_told_to() -> None:
         (["--listen", "127.0.0.1:70000"], 2, "is no HOST:PORT, such as"),
         (["--listen", "::1:80"], 2, "is no HOST:PORT, such as"),
         (["--listen", "192.0.2.1:9979"], 1, "cannot listen on 192.0.2.1:9979"),
-        (["--listen", "no.such.host.invalid:9979"], 1, "cannot listen on no.such.host.invalid"),
+        (["--listen", "no.such.host.invalid:9979"], 1, "it is no address, and no name of one"),
         (["--netns", "a", "--all-netns"], 2, "give --netns, or --all-netns"),
         (["--every", "5"], 2, "--every goes with --textfile"),
         (["--textfile", "/tmp/x", "--listen", ":1"], 2, "give --listen, or --textfile"),  # noqa: S108
-        (["--info", "--method", "counters"], 2, "look at every row"),
+        (["--netns", ""], 2, "names no network namespace"),
+        (["--textfile", ""], 2, "--textfile '' names no file"),
+        (["--info", "--method", "counters"], 2, "not with --method counters"),
+        (["--by", "port", "--names", "node_exporter"], 2, "nor with --names node_exporter"),
+        (
+            ["--textfile", "/no/such/directory/x.prom"],
+            1,
+            "cannot write /no/such/directory/x.prom: No",
+        ),
         (["--info", "--textfile", "x.prom"], 2, "loses sum and count"),
-        (["--textfile", "/no/such/directory/x.prom"], 1, "No such file or directory"),
         (["--limit", "0"], 2, "0 is not in the range"),
     ],
 )
@@ -330,6 +359,26 @@ def test_without_its_packages_it_says_what_to_install(package: str) -> None:
     assert "Traceback" not in done.stderr
     helped = subprocess.run([*command, "--help"], capture_output=True, timeout=60, check=False)
     assert b"--all-netns" in helped.stdout
+
+
+def test_threads_that_are_not_to_be_had_are_told() -> None:
+    """In one line that names the limits which are likely."""
+    prelude = (
+        "import threading\n"
+        'def none(self): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = none"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", exporters.PROGRAM.format(prelude=prelude), "exporter", ANYWHERE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: cannot start 72 threads: can't start new thread; see RLIMIT_NPROC, TasksMax=\n"
+    )
 
 
 def test_a_port_that_is_taken_is_told() -> None:

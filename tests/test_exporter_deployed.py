@@ -136,7 +136,7 @@ def test_what_may_not_be_seen_is_told_with_the_right_that_it_takes() -> None:
     assert values(metrics, ERRORS, netns="red", collector="tcpstat") == {"PermissionError": 1}
     assert "that takes CAP_SYS_ADMIN" in said
     unseen = value(metrics, "netlink_safe_exporter_unseen_processes")
-    assert ("that takes CAP_SYS_PTRACE" in said) == (unseen > 0)
+    assert ("takes CAP_SYS_PTRACE" in said) == (unseen > 0)
 
 
 def written(path: Path) -> list[Metric]:
@@ -214,23 +214,41 @@ def test_a_signal_ends_it_wherever_it_is_in_its_wait(monkeypatch: pytest.MonkeyP
         senders[-1].join()
 
 
-def test_a_file_that_cannot_be_written_for_now_is_written_later(tmp_path: Path) -> None:
-    """What is wrong is told, and the old file is still whole."""
-    directory, elsewhere, said = tmp_path / "d", tmp_path / "e", tmp_path / "said"
-    directory.mkdir()
-    path = directory / "tcp.prom"
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_writer(tmp_path: Path) -> None:
+    """The old file stays whole, the reason is told once, and the next that fits is written."""
+    disk, said = tmp_path / "disk", tmp_path / "said"
+    disk.mkdir()
+    kernel.mount("tmpfs", str(disk), "tmpfs")
+    path = disk / "tcp.prom"
     command = [*COMMAND, "exporter", "--every=0.01", "--textfile", str(path)]
-    with said.open("wb") as output, subprocess.Popen(command, stderr=output) as process:
-        try:
-            kernel.until(path.exists, 30)
-            directory.rename(elsewhere)
-            kernel.until(lambda: f"{path} was not written: " in said.read_text("utf-8"), 30)
-            before = (elsewhere / "tcp.prom").stat().st_ino
-            assert succeeded(written(elsewhere / "tcp.prom")) == 1
-            elsewhere.rename(directory)
-            kernel.until(lambda: path.stat().st_ino != before, 30)
-        finally:
-            process.kill()
+    try:
+        with said.open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+            try:
+                kernel.until(path.exists, 30)
+                subprocess.run(["mount", "-o", "remount,size=16k", str(disk)], check=True)
+                with (disk / "fill").open("wb", 0) as fill:
+
+                    def has_filled_it() -> bool:
+                        with contextlib.suppress(OSError):
+                            while fill.write(bytes(4096)):
+                                pass
+                        return "cannot write" in said.read_text("utf-8")
+
+                    kernel.until(has_filled_it, 30)
+                assert succeeded(written(path)) == 1
+                (disk / "fill").unlink()
+                kernel.until(lambda: "again" in said.read_text("utf-8"), 30)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+        assert said.read_text("utf-8") == (
+            f"netlink-safe: cannot write {path}: No space left on device\n"
+            f"netlink-safe: writing {path} again\n"
+        )
+        assert os.listdir(disk) == ["tcp.prom"]
+    finally:
+        kernel.unmount(str(disk))
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """``netlink-safe exporter``: TCP sockets for Prometheus, over HTTP or as a file.
 
-May call ``collectors.prometheus``, ``cli`` and ``errors``.
+May call ``collectors.prometheus``, ``transport.namespace``, ``cli`` and ``errors``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,12 @@ def address(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     if found is None or int(found[3]) > LARGEST_PORT:
         raise click.BadParameter(f"{text!r} is no HOST:PORT, such as {LISTEN} or [::1]:9979")
     return found[1] or found[2] or "127.0.0.1", int(found[3])
+
+
+def tell(line: str) -> None:
+    """Say it on standard error, or do without where nobody can be told."""
+    with contextlib.suppress(OSError):  # a log on a full disk, or whose reader has gone
+        click.echo(f"netlink-safe: {line}", err=True)
 
 
 @click.command(short_help="Serve TCP sockets to Prometheus.")
@@ -74,7 +81,9 @@ def address(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     metavar="NAME|PATH|PID",
     help="Look into this network namespace; may be given several times.",
 )
-@click.option("--all-netns", is_flag=True, help="Look into every network namespace there is.")
+@click.option(
+    "--all-netns", is_flag=True, help="Look into every network namespace there is, 256 at most."
+)
 @click.option(
     "--textfile",
     type=click.Path(dir_okay=False),
@@ -115,8 +124,11 @@ def command(
         from netlink_safe.collectors.prometheus import NetlinkSelfCollector, TcpStatCollector
         from netlink_safe.collectors.prometheus.every_namespace import EveryNamespace
         from netlink_safe.collectors.prometheus.exposition import Untimed, application
+        from netlink_safe.transport.namespace import Namespace
     except ImportError as error:
         raise click.ClickException(f"{MISSING}: pip install 'netlink-safe[exporter]'") from error
+    if textfile == "":
+        raise click.UsageError("--textfile '' names no file")
     if wanted and all_netns:
         raise click.UsageError("give --netns, or --all-netns")
     if every is not None and textfile is None:
@@ -129,9 +141,16 @@ def command(
             "of a histogram that goes up and down node_exporter's textfile collector loses sum and "
             "count; leave --info out, or have Prometheus scrape the exporter itself"
         )
+    if (info or by) and (method == "counters" or names == "node_exporter"):
+        raise click.UsageError(
+            "--info and --by look at every row, and have names of their own: "
+            "not with --method counters, nor with --names node_exporter"
+        )
     everywhere = EveryNamespace()
     chosen = {str(each): each for each in wanted}
     try:
+        for namespace in wanted:
+            Namespace(namespace).close()  # whatever can be none is told now
         tcp = TcpStatCollector(
             names=names,
             method=method,
@@ -147,7 +166,7 @@ def command(
     if all_netns:
         collectors.append(everywhere)
         for line in everywhere.missing_rights():
-            click.echo(f"netlink-safe: {line}", err=True)
+            tell(line)
     if textfile:
         context.exit(exporter_file.write(textfile, collectors, every))
     # Of this process; who reads a file has metrics of those names of its own.
@@ -156,9 +175,16 @@ def command(
     where = exporter_server.Address(host, port)
     try:
         server = exporter_server.Server(application(collectors, "netlink-safe exporter"), where)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise click.ClickException(f"cannot listen on {where}: {reason}") from error
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {where}: {error.strerror}") from error
+    except ValueError as error:
+        told = f"cannot listen on {where}: it is no address, and no name of one"
+        raise click.ClickException(told) from error
+    except RuntimeError as error:  # of threading
+        told = (
+            f"cannot start {exporter_server.THREADS} threads: {error}; see RLIMIT_NPROC, TasksMax="
+        )
+        raise click.ClickException(told) from error
     for each in server.addresses:
-        click.echo(f"netlink-safe: serving http://{each}/metrics", err=True)
+        tell(f"serving http://{each}/metrics")
     server.run()

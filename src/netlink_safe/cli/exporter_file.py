@@ -1,17 +1,18 @@
 """A scrape as a file, for node_exporter's textfile collector, once or again and again.
 
-May call ``cli.sd_notify``, ``collectors.prometheus.exposition`` and prometheus_client.
+May call ``cli.sd_notify``, ``collectors.prometheus.exposition``, click and prometheus_client.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import queue
 import signal
 import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import click
 from prometheus_client import write_to_textfile
 
 from netlink_safe.cli import sd_notify
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from netlink_safe.collectors.prometheus.exposition import TimedCollector
 
-LOG: Final = logging.getLogger(__name__)
 ERRORS: Final = "netlink_safe_collector_errors_total"
 SUCCESS: Final = "netlink_safe_collector_success"
 FAILED: Final = 1
@@ -47,8 +47,8 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
     """Write the file, at a steady pace until SIGTERM if ``every`` is given in seconds.
 
     What has read it sees the old one whole or the new one whole.  Returns the exit status: of a
-    single scrape that failed, 124 for the deadline and 1 for all else.  Raises OSError where the
-    first file cannot be written; later that is told, and tried again.
+    single scrape that failed, 124 for the deadline and 1 for all else.  Raises ClickException for
+    a first file that cannot be written; a later one is told of, once, and tried again.
     """
     # No Event: a handler that sets one may interrupt wait() while that holds the lock of it.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -56,13 +56,14 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
     try:
         due = time.monotonic()
         status = _write_once(path, collectors)
+        trouble = ""
         sd_notify.notify(sd_notify.READY)
         while every is not None:
             due = max(due + every, time.monotonic())
             try:
                 signals.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
-                _write_again(path, collectors)
+                trouble = _write_again(path, collectors, trouble)
                 sd_notify.notify(sd_notify.ALIVE)
             else:
                 sd_notify.notify(sd_notify.STOPPING)
@@ -72,16 +73,26 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
         signal.signal(signal.SIGTERM, before)
 
 
-def _write_again(path: str, collectors: Sequence[TimedCollector]) -> None:
+def _write_again(path: str, collectors: Sequence[TimedCollector], before: str) -> str:
+    """What is the matter with the file, told if it is not what was the matter ``before``."""
     try:
         _write_once(path, collectors)
-    except OSError as error:  # such as a full disk, which somebody will mend
-        LOG.warning("%s was not written: %s", path, error)
+    except click.ClickException as error:
+        trouble = error.format_message()
+    else:
+        trouble = ""
+    if trouble != before:
+        with contextlib.suppress(OSError):  # a log on the same full disk
+            click.echo(f"netlink-safe: {trouble or f'writing {path} again'}", err=True)
+    return trouble
 
 
 def _write_once(path: str, collectors: Sequence[TimedCollector]) -> int:
     metrics = list(Scrape(collectors).collect())
-    write_to_textfile(path, Gathered(metrics))
+    try:
+        write_to_textfile(path, Gathered(metrics))
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror or error}") from error
     samples = [sample for metric in metrics for sample in metric.samples]
     if all(each.value for each in samples if each.name == SUCCESS):
         return 0

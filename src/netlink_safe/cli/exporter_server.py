@@ -61,7 +61,11 @@ class Server:
     """A server that listens, and serves when it is run."""
 
     def __init__(self, application: WSGIApplication, address: Address) -> None:
-        """Listen.  Raises OSError for an address that is taken or not ours, ValueError for none."""
+        """Listen.
+
+        Raises OSError for an address that is taken or not ours, ValueError for none, RuntimeError
+        where threads are not to be had.
+        """
         self._server = create_server(
             application,
             host=address.host,

@@ -56,8 +56,8 @@ class EveryNamespace:
         missing = []
         if self._unseen:
             missing.append(
-                f"the namespaces of {self._unseen} processes of other users cannot be seen: "
-                "that takes CAP_SYS_PTRACE"
+                f"processes whose namespaces cannot be seen: {self._unseen}; of other users' that "
+                "takes CAP_SYS_PTRACE"
             )
         for label, held in found.items():
             namespace = Namespace(held)
