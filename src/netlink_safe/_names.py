@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_HOMES: Final = {
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
     "errors": (
         "BusyError",
         "ClosedError",
@@ -15,6 +15,7 @@ _HOMES: Final = {
         "DumpInterrupted",
         "ExtendedAck",
         "FamilyNotFound",
+        "FilterSyntaxError",
         "InconsistentError",
         "KernelError",
         "LinkInUseError",
@@ -31,14 +32,52 @@ _HOMES: Final = {
         "TruncatedError",
     ),
     "families.ctrl": ("Operation",),
+    "families.filter_text": ("parse_filter",),
+    "families.filter_conditions": ("Address", "Cgroup", "Interface", "Mark", "Port"),
+    "families.filters": ("AllOf", "AnyOf", "Filter", "Not"),
     "families.generic": ("coded_request", "generic_request"),
-    "families.inet_diag": ("AddressFamily", "Extension", "Shutdown", "TcpState", "Timer"),
-    "families.inet_socket": ("AcceptQueue", "Endpoint", "TcpSocket"),
+    "families.inet_diag": (
+        "AddressFamily",
+        "Extension",
+        "SctpState",
+        "Shutdown",
+        "TcpState",
+        "Timer",
+    ),
+    "families.inet_rows": (
+        "MptcpSocket",
+        "RawSocket",
+        "SctpSocket",
+        "TcpSocket",
+        "UdpSocket",
+        "UdpliteSocket",
+    ),
+    "families.inet_socket": ("Endpoint", "InetSocket"),
     "families.link": ("Link", "link", "links", "set_link"),
+    "families.netlink": ("NetlinkFlags", "NetlinkProtocol", "NetlinkSocket", "netlink_sockets"),
+    "families.packet": (
+        "FanoutType",
+        "MembershipType",
+        "PacketFanout",
+        "PacketFlags",
+        "PacketMembership",
+        "PacketRing",
+        "PacketSocket",
+        "TpacketVersion",
+        "packet_sockets",
+    ),
+    "families.sock_diag": ("AcceptQueue", "SocketMemory", "SocketType"),
+    "families.mptcp": ("mptcp_sockets",),
+    "families.mptcp_info": ("MptcpFlags", "MptcpInfo", "MptcpSubflow", "SubflowFlags"),
+    "families.raw": ("raw_sockets",),
+    "families.sctp": ("sctp_sockets",),
     "families.tcp": ("tcp_socket", "tcp_sockets"),
     "families.tcp_info": ("TcpInfo",),
+    "families.udp": ("udp_socket", "udp_sockets", "udplite_sockets"),
     "families.uevent": ("Origin", "Uevent"),
     "families.uevent_match": ("UeventMatch",),
+    "families.unix": ("UnixFile", "UnixSocket", "unix_socket", "unix_sockets"),
+    "families.vsock": ("VsockEndpoint", "VsockSocket", "vsock_sockets"),
     "protocol.codec": ("CodedMessage", "MessageCodec"),
     "protocol.generic": ("AnsweredRequest", "GenericReply", "GenericRequest", "RowsOf"),
     "protocol.message": ("Undelivered", "UserMessage", "message"),
@@ -57,7 +96,7 @@ _HOMES: Final = {
     "protocol.statistics": ("SocketStatistics",),
 }
 
-HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+HOME_OF: Final[dict[str, str]] = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def load(name: str, home_of: dict[str, str], asker: str) -> object:

@@ -3,6 +3,8 @@
 An error says what happened, and then what to do next.
 A system call that fails for a reason of its own stays a plain ``OSError``.
 This module imports nothing of the library, and everything may import it.
+
+Long because: whoever catches errors finds all of them in one place, in the order of their bases.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ import os
 from typing import Final, Literal
 
 import attrs
+
+#: How many letters of a filter stand in an error, on either side; and of what is said about it.
+_SHOWN: Final = 60
+_LONGEST_REASON: Final = 300
 
 
 class NetlinkError(Exception):
@@ -37,6 +43,29 @@ class LocalProtocolError(NetlinkError):
 
 #: What LockHeldError calls the stretch of code in which nothing may wait.
 NO_WAITING: Final = "no_waiting()"
+
+
+class FilterSyntaxError(LocalProtocolError):
+    """A filter's text that says nothing, and where.
+
+    ``reason`` is what is wrong, ``text`` the filter's, ``position`` the offset in it, which is its
+    length where something is missing at the end.
+    """
+
+    def __init__(self, reason: str, text: str, position: int) -> None:
+        if len(reason) > _LONGEST_REASON:  # it has a word of the text in it
+            half = _LONGEST_REASON // 2
+            reason = f"{reason[:half]} ... {reason[-half:]}"
+        begin = max(position - _SHOWN, 0)
+        # Beyond these, letters may be wide, or none, or run the other way, and move the caret.
+        shown = "".join(
+            letter if letter < "\u0300" and letter.isprintable() else "?"
+            for letter in text[begin : position + _SHOWN]
+        )
+        super().__init__(f"{reason}\n  {shown}\n  {' ' * (position - begin)}^")
+        self.reason = reason
+        self.text = text
+        self.position = position
 
 
 class LockHeldError(LocalProtocolError):
@@ -123,6 +152,7 @@ class KernelError(NetlinkError, OSError):
     ``path`` are the types that lead to the attribute that the kernel means, the outermost first,
     and ``attribute`` is the same by name, or by number where nobody knows one; None where it means
     none.
+    ``advice`` is what is likely meant, or what to do; None where the request knows nothing of it.
     """
 
     def __init__(
@@ -132,16 +162,19 @@ class KernelError(NetlinkError, OSError):
         extack: ExtendedAck | None = None,
         path: tuple[int, ...] = (),
         attribute: str | None = None,
+        advice: str | None = None,
     ) -> None:
         super().__init__(errno, os.strerror(errno))
         self.request = request
         self.extack = extack
         self.path = path
         self.attribute = attribute
+        self.advice = advice
 
     def __str__(self) -> str:
         name = _name_of(self.errno or 0)
-        return f"the kernel refused {self.request}: {self.strerror} ({name}){self._said()}"
+        advice = f": {self.advice}" if self.advice else ""
+        return f"the kernel refused {self.request}: {self.strerror} ({name}){self._said()}{advice}"
 
     def _said(self) -> str:
         """What the extended ack adds; the attribute by name says more than its offset does."""

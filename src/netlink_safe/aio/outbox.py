@@ -5,12 +5,12 @@ May call ``transport``, ``protocol``, ``aio.user``, ``aio.waiting`` and ``errors
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import anyio
 
 from netlink_safe.aio.waiting import AsyncClosedError, Waiter, carried, result
-from netlink_safe.errors import LocalProtocolError
+from netlink_safe.errors import ClosedError, LocalProtocolError
 from netlink_safe.protocol.deadline import checked_timeout
 from netlink_safe.transport.locks import check_async_wait, waits
 from netlink_safe.transport.outbox import Posts
@@ -44,7 +44,7 @@ class Outbox(Posts):
     Raises LocalProtocolError for nonsense and in a free-threaded build, OSError, NotSupported.
     """
 
-    closed_error = AsyncClosedError
+    closed_error: ClassVar[type[ClosedError]] = AsyncClosedError
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Outbox(Posts):
         """Refuse posts, wait until all has been sent, and after ``timeout`` seconds give up.
 
         What is held then is tried once more, and else is undelivered, counted, and told to
-        ``on_undelivered``.  Harmless when done twice.
+        ``on_undelivered``.  Harmless when done twice.  Raises LocalProtocolError for no timeout.
         """
         check_async_wait()
         limit = checked_timeout(timeout)

@@ -142,6 +142,7 @@ class Opened:
             opening_it = offload(opening_it, terms)
         try:
             await result(opening_it, self._waiter)
+            await anyio.lowlevel.checkpoint()  # a quick one waits for nothing, and others must run
         except BaseException:  # cancelled, too: no descriptor may outlive it
             await self.aclose()
             raise
@@ -230,7 +231,10 @@ class RequestSocket(Opened):
 
     @waits
     async def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
-        """Files of /proc/net as this object's network namespace has them."""
+        """Files of /proc/net as this object's network namespace has them; "" for none.
+
+        Raises NetlinkTimeout, ClosedError, LocalProtocolError.
+        """
         terms = self._terms(timeout)
         terms.doing = f"/proc/net/{', '.join(names)}"
         reading = steps.call(partial(self._pool.namespace.read, names))

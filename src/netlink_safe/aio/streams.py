@@ -6,16 +6,18 @@ May call ``transport``, ``protocol``, ``aio.waiting`` and ``errors``.
 from __future__ import annotations
 
 from inspect import GEN_CLOSED, getgeneratorstate
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from netlink_safe.aio.waiting import AsyncBusyError, AsyncClosedError, Turn, Waiter, result
 from netlink_safe.errors import ClosedError
+from netlink_safe.protocol.figures import NotificationStatistics
 from netlink_safe.transport.locks import check_async_wait, held, waits
 from netlink_safe.transport.terms import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netlink_safe.transport.following import Follower
     from netlink_safe.transport.hearing import Hearing
 
 Item = TypeVar("Item")
@@ -66,7 +68,7 @@ class Stream(Generic[Item]):
         """The next item, within ``timeout`` seconds, by default those given at the opening.
 
         Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
-        ClosedError.
+        ClosedError, LocalProtocolError.
         """
         check_async_wait()
         for item in self._items:
@@ -116,3 +118,17 @@ class Stream(Generic[Item]):
         if self._hearing.closed and not self._advancing:
             self._steps.close()
             self._hearing.release()
+
+
+class Subscription(Stream[Any]):
+    """What the kernel tells by itself; see Stream for the verbs."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        super().__init__(follower)
+
+    def statistics(self) -> NotificationStatistics:
+        """What was heard and counted since the opening."""
+        reader = self._follower.reader
+        delivered = 0 if reader is None else reader.delivered
+        return NotificationStatistics(**self._follower.counted(), items=delivered)

@@ -75,7 +75,7 @@ def open_user(
     ``netns`` is a name, a path, a pid or an object with ``fileno()``.
     Raises LocalProtocolError for nonsense, OSError (EADDRINUSE for a port ID that is taken),
     PermissionError for groups without CAP_NET_ADMIN, NotSupported for a protocol that is none,
-    FileNotFoundError and PermissionError for a namespace.
+    FileNotFoundError and PermissionError for a namespace, NetlinkTimeout.
     """
     size = checked_size(receive_buffer, default_request_buffer())
     return User(UserEnd(protocol, port_id, groups, timeout, size, netns))

@@ -13,7 +13,6 @@ from netlink_safe._names import HOME_OF, load
 if TYPE_CHECKING:
     from netlink_safe.blocking.generic import Family as Family
     from netlink_safe.blocking.generic import GenericNetlink as GenericNetlink
-    from netlink_safe.blocking.generic import Subscription as Subscription
     from netlink_safe.blocking.generic import open_generic as open_generic
     from netlink_safe.blocking.outbox import Outbox as Outbox
     from netlink_safe.blocking.requests import Dump as Dump
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from netlink_safe.blocking.route import open_route as open_route
     from netlink_safe.blocking.sock_diag import SockDiag as SockDiag
     from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag
+    from netlink_safe.blocking.streams import Subscription as Subscription
     from netlink_safe.blocking.uevents import Uevents as Uevents
     from netlink_safe.blocking.uevents import open_uevents as open_uevents
     from netlink_safe.blocking.user import User as User
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from netlink_safe.errors import DumpInterrupted as DumpInterrupted
     from netlink_safe.errors import ExtendedAck as ExtendedAck
     from netlink_safe.errors import FamilyNotFound as FamilyNotFound
+    from netlink_safe.errors import FilterSyntaxError as FilterSyntaxError
     from netlink_safe.errors import InconsistentError as InconsistentError
     from netlink_safe.errors import KernelError as KernelError
     from netlink_safe.errors import LinkInUseError as LinkInUseError
@@ -48,26 +49,75 @@ if TYPE_CHECKING:
     from netlink_safe.errors import RemoteProtocolError as RemoteProtocolError
     from netlink_safe.errors import TruncatedError as TruncatedError
     from netlink_safe.families.ctrl import Operation as Operation
+    from netlink_safe.families.filter_conditions import Address as Address
+    from netlink_safe.families.filter_conditions import Cgroup as Cgroup
+    from netlink_safe.families.filter_conditions import Interface as Interface
+    from netlink_safe.families.filter_conditions import Mark as Mark
+    from netlink_safe.families.filter_conditions import Port as Port
+    from netlink_safe.families.filter_text import parse_filter as parse_filter
+    from netlink_safe.families.filters import AllOf as AllOf
+    from netlink_safe.families.filters import AnyOf as AnyOf
+    from netlink_safe.families.filters import Filter as Filter
+    from netlink_safe.families.filters import Not as Not
     from netlink_safe.families.generic import coded_request as coded_request
     from netlink_safe.families.generic import generic_request as generic_request
     from netlink_safe.families.inet_diag import AddressFamily as AddressFamily
     from netlink_safe.families.inet_diag import Extension as Extension
+    from netlink_safe.families.inet_diag import SctpState as SctpState
     from netlink_safe.families.inet_diag import Shutdown as Shutdown
     from netlink_safe.families.inet_diag import TcpState as TcpState
     from netlink_safe.families.inet_diag import Timer as Timer
-    from netlink_safe.families.inet_socket import AcceptQueue as AcceptQueue
+    from netlink_safe.families.inet_rows import MptcpSocket as MptcpSocket
+    from netlink_safe.families.inet_rows import RawSocket as RawSocket
+    from netlink_safe.families.inet_rows import SctpSocket as SctpSocket
+    from netlink_safe.families.inet_rows import TcpSocket as TcpSocket
+    from netlink_safe.families.inet_rows import UdpliteSocket as UdpliteSocket
+    from netlink_safe.families.inet_rows import UdpSocket as UdpSocket
     from netlink_safe.families.inet_socket import Endpoint as Endpoint
-    from netlink_safe.families.inet_socket import TcpSocket as TcpSocket
+    from netlink_safe.families.inet_socket import InetSocket as InetSocket
     from netlink_safe.families.link import Link as Link
     from netlink_safe.families.link import link as link
     from netlink_safe.families.link import links as links
     from netlink_safe.families.link import set_link as set_link
+    from netlink_safe.families.mptcp import mptcp_sockets as mptcp_sockets
+    from netlink_safe.families.mptcp_info import MptcpFlags as MptcpFlags
+    from netlink_safe.families.mptcp_info import MptcpInfo as MptcpInfo
+    from netlink_safe.families.mptcp_info import MptcpSubflow as MptcpSubflow
+    from netlink_safe.families.mptcp_info import SubflowFlags as SubflowFlags
+    from netlink_safe.families.netlink import NetlinkFlags as NetlinkFlags
+    from netlink_safe.families.netlink import NetlinkProtocol as NetlinkProtocol
+    from netlink_safe.families.netlink import NetlinkSocket as NetlinkSocket
+    from netlink_safe.families.netlink import netlink_sockets as netlink_sockets
+    from netlink_safe.families.packet import FanoutType as FanoutType
+    from netlink_safe.families.packet import MembershipType as MembershipType
+    from netlink_safe.families.packet import PacketFanout as PacketFanout
+    from netlink_safe.families.packet import PacketFlags as PacketFlags
+    from netlink_safe.families.packet import PacketMembership as PacketMembership
+    from netlink_safe.families.packet import PacketRing as PacketRing
+    from netlink_safe.families.packet import PacketSocket as PacketSocket
+    from netlink_safe.families.packet import TpacketVersion as TpacketVersion
+    from netlink_safe.families.packet import packet_sockets as packet_sockets
+    from netlink_safe.families.raw import raw_sockets as raw_sockets
+    from netlink_safe.families.sctp import sctp_sockets as sctp_sockets
+    from netlink_safe.families.sock_diag import AcceptQueue as AcceptQueue
+    from netlink_safe.families.sock_diag import SocketMemory as SocketMemory
+    from netlink_safe.families.sock_diag import SocketType as SocketType
     from netlink_safe.families.tcp import tcp_socket as tcp_socket
     from netlink_safe.families.tcp import tcp_sockets as tcp_sockets
     from netlink_safe.families.tcp_info import TcpInfo as TcpInfo
+    from netlink_safe.families.udp import udp_socket as udp_socket
+    from netlink_safe.families.udp import udp_sockets as udp_sockets
+    from netlink_safe.families.udp import udplite_sockets as udplite_sockets
     from netlink_safe.families.uevent import Origin as Origin
     from netlink_safe.families.uevent import Uevent as Uevent
     from netlink_safe.families.uevent_match import UeventMatch as UeventMatch
+    from netlink_safe.families.unix import UnixFile as UnixFile
+    from netlink_safe.families.unix import UnixSocket as UnixSocket
+    from netlink_safe.families.unix import unix_socket as unix_socket
+    from netlink_safe.families.unix import unix_sockets as unix_sockets
+    from netlink_safe.families.vsock import VsockEndpoint as VsockEndpoint
+    from netlink_safe.families.vsock import VsockSocket as VsockSocket
+    from netlink_safe.families.vsock import vsock_sockets as vsock_sockets
     from netlink_safe.protocol.codec import CodedMessage as CodedMessage
     from netlink_safe.protocol.codec import MessageCodec as MessageCodec
     from netlink_safe.protocol.figures import NotificationStatistics as NotificationStatistics
@@ -102,7 +152,7 @@ _HOME_OF = {
     "Dump": "blocking.requests",
     "Family": "blocking.generic",
     "GenericNetlink": "blocking.generic",
-    "Subscription": "blocking.generic",
+    "Subscription": "blocking.streams",
     "open_generic": "blocking.generic",
     "Outbox": "blocking.outbox",
     "Route": "blocking.route",

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from netlink_safe.blocking.requests import Dump, Opened
-from netlink_safe.blocking.streams import Stream
+from netlink_safe.blocking.streams import Subscription
 from netlink_safe.blocking.waiting import result
 from netlink_safe.families import ctrl
 from netlink_safe.families.generic import following
-from netlink_safe.protocol.figures import NotificationStatistics
 from netlink_safe.protocol.generic import checked_request, checked_table
 from netlink_safe.transport import families as asking
 from netlink_safe.transport import opening
@@ -48,24 +47,11 @@ class Family(ctrl.FamilyRecord):
     def policy(self, operation: int, *, timeout: opening.Timeout | None = None) -> OperationPolicy:
         """What an operation takes, by the kernel's own word (Linux 5.10 and newer).
 
+        ``timeout`` is in seconds, and the one given at the opening unless said.
         Raises NotSupported by an older kernel, and for an operation that the family has not;
         NetlinkTimeout; LocalProtocolError for no number.
         """
         return self._generic.policy(self.name, operation, timeout=timeout)
-
-
-class Subscription(Stream[Any]):
-    """What a family tells of itself; see Stream for the verbs."""
-
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-        super().__init__(follower)
-
-    def statistics(self) -> NotificationStatistics:
-        """What was heard and counted since the opening."""
-        reader = self._follower.reader
-        delivered = 0 if reader is None else reader.delivered
-        return NotificationStatistics(**self._follower.counted(), items=delivered)
 
 
 class GenericNetlink(Opened):
@@ -88,7 +74,10 @@ class GenericNetlink(Opened):
 
     @waits
     def families(self, *, timeout: opening.Timeout | None = None) -> list[Family]:
-        """All families of the network namespace.  Raises NetlinkTimeout."""
+        """All families of the network namespace.
+
+        Raises NetlinkTimeout, ClosedError, LocalProtocolError.
+        """
         terms = self._terms(timeout)
         found = result(offload(self._families.all(terms), terms), self._waiter)
         return [self._with_policies(one) for one in found]
@@ -110,7 +99,7 @@ class GenericNetlink(Opened):
     def policies(
         self, family: str, *, timeout: opening.Timeout | None = None
     ) -> dict[int, OperationPolicy]:
-        """What each operation of a family takes, by command; the same."""
+        """What each operation of a family takes, by command.  Raises as ``policy`` does."""
         terms = self._terms(timeout)
         asked = asking.policies_of(self._families, family, terms)
         return result(offload(asked, terms), self._waiter)

@@ -88,8 +88,8 @@ class Outbox(Posts):
         """Refuse posts, wait until all has been sent, and after ``timeout`` seconds give up.
 
         What is held then is tried once more, and else is undelivered, counted, and told to
-        ``on_undelivered``, in which this raises LocalProtocolError.  Harmless when done twice, and
-        in a forked child, where it does nothing.
+        ``on_undelivered``, in which this raises LocalProtocolError, as it does for no timeout.
+        Harmless when done twice, and in a forked child, where it does nothing.
         """
         check_blocking_wait()
         limit = checked_timeout(timeout)

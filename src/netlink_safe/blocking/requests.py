@@ -235,7 +235,10 @@ class RequestSocket(Opened):
 
     @waits
     def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
-        """Files of /proc/net as this object's network namespace has them."""
+        """Files of /proc/net as this object's network namespace has them; "" for none.
+
+        Raises NetlinkTimeout, ClosedError, LocalProtocolError.
+        """
         terms = self._terms(timeout)
         terms.doing = f"/proc/net/{', '.join(names)}"
         reading = steps.call(partial(self._pool.namespace.read, names))

@@ -78,8 +78,8 @@ class Histogram:
     __slots__ = ("counts", "total")
 
     def __init__(self, counts: list[int], total: int = 0) -> None:
-        self.counts = counts
-        self.total = total
+        self.counts: list[int] = counts
+        self.total: int = total
 
     def __add__(self, other: Histogram) -> Histogram:
         counts = [own + more for own, more in zip(self.counts, other.counts, strict=True)]
@@ -93,7 +93,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.states: Counter[int] = Counter()
-        self.histograms = [Histogram([0] * (len(bounds) + 1)) for bounds in _BOUNDS]
+        self.histograms: list[Histogram] = [
+            Histogram([0] * (len(bounds) + 1)) for bounds in _BOUNDS
+        ]
 
     @property
     def sockets(self) -> int:
@@ -114,7 +116,7 @@ class DetailFold:
     def __init__(self, info: bool, dimensions: Sequence[Dimension], ports: frozenset[int]) -> None:
         """``ports`` are the local ports that are told apart; the others are a None together."""
         self._reads_attributes = info or "cgroup" in dimensions
-        self.total = Tally()
+        self.total: Tally = Tally()
         self.tallies: dict[Dimension, defaultdict[Value, Tally]] = {
             dimension: defaultdict(Tally) for dimension in dimensions
         }

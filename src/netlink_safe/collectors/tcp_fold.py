@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from netlink_safe.families.inet_diag import TcpState, Timer
-from netlink_safe.families.inet_socket import STATE_OFFSET, TcpSocket
-from netlink_safe.families.tcp import check_stretch
+from netlink_safe.families.inet_reader import check_stretch
+from netlink_safe.families.inet_rows import TcpSocket
+from netlink_safe.families.inet_socket import STATE_OFFSET
 from netlink_safe.wire.header import HEADER, row_offsets
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Listener:
     @property
     def fill(self) -> tuple[float, int]:
         """How full the queue is; among equally full ones the longer is the fuller."""
-        return self.length / max(self.limit, 1), self.length
+        return fill_of(self.length, self.limit), self.length
 
 
 @attrs.frozen(slots=True)
@@ -71,6 +72,11 @@ class AcceptQueues:
         )
 
 
+def fill_of(length: int, limit: int) -> float:
+    """How full a queue is: above 1 is full, where one connection may wait by a limit of 0, too."""
+    return length / limit if limit else 2.0 * length
+
+
 _NO_QUEUES: Final = AcceptQueues()
 
 
@@ -87,8 +93,8 @@ class StateFold:
         # By family and state as one number: a list of all that there can be, half a MiB, counts in
         # half the time of a dict of the few that there are.
         self._counts = [0] * 0x10000
-        self.receive_queue_bytes = 0
-        self.transmit_queue_bytes = 0
+        self.receive_queue_bytes: int = 0
+        self.transmit_queue_bytes: int = 0
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         """Take a stretch of rows; return the offset of the first message that is none."""
@@ -167,7 +173,7 @@ class ListenFold:
             (port,) = _PORT.unpack_from(data, start + _PORT_OFFSET)
             length, limit = _QUEUE.unpack_from(data, start + _QUEUE_OFFSET)
             self._families[data[start + HEADER.size]] += 1
-            fill = length / max(limit, 1)
+            fill = fill_of(length, limit)
             queues = AcceptQueues(length, limit, fill)
             self._queues[port] = self._queues.get(port, _NO_QUEUES) + queues
             if (fill, length) > self._fullest_fill:
@@ -187,7 +193,7 @@ class RareFold:
 
     def __init__(self) -> None:
         self._counts = [0] * 256
-        self.remainders = 0
+        self.remainders: int = 0
 
     @property
     def rows(self) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from netlink_safe.families.inet_diag import AddressFamily, TcpState
     from netlink_safe.protocol.statistics import SocketStatistics
 
+#: Every socket looked at, or rare states only and the kernel's counters.
 Method: TypeAlias = Literal["dump", "counters"]
 
 #: The version of what ``TcpStats.as_dict`` gives; it grows when a key changes its meaning.

@@ -24,15 +24,16 @@ from netlink_safe.collectors.proc_net import counter
 from netlink_safe.collectors.tcp_fold import ListenFold, RareFold, StateFold
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.families.inet_diag import AddressFamily, TcpState
-from netlink_safe.families.tcp import EVERYDAY, checked_families, tcp_sockets
+from netlink_safe.families.inet_request import EVERYDAY, checked_families
+from netlink_safe.families.tcp import tcp_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from netlink_safe.collectors.tcp_fold import AcceptQueues
     from netlink_safe.collectors.tcp_stats import Method
-    from netlink_safe.families.inet_socket import TcpSocket
-    from netlink_safe.families.tcp import FamilyLike
+    from netlink_safe.families.inet_request import FamilyLike
+    from netlink_safe.families.inet_rows import TcpSocket
     from netlink_safe.protocol.request import Request
 
 #: Every state that a result has a number for, zero or not.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from netlink_safe.blocking.sock_diag import SockDiag
     from netlink_safe.collectors.tcp_survey import Survey
-    from netlink_safe.families.tcp import FamilyLike
+    from netlink_safe.families.inet_request import FamilyLike
     from netlink_safe.transport.namespace import NetworkNamespace
 
 __all__ = ["AcceptQueues", "Listener", "Method", "TcpStats", "collect", "collect_blocking"]

@@ -29,6 +29,18 @@ if TYPE_CHECKING:
     from netlink_safe.wire.generic import GenericMessage
     from netlink_safe.wire.policy import Policy
 
+__all__ = [
+    "Channels",
+    "Device",
+    "LinkInfo",
+    "LinkState",
+    "Rings",
+    "channels",
+    "link_info",
+    "link_state",
+    "rings",
+]
+
 FAMILY: Final = "ethtool"
 
 LINKINFO_GET, LINKSTATE_GET, RINGS_GET, CHANNELS_GET = 2, 6, 15, 17

@@ -12,18 +12,29 @@ from typing import Final
 from netlink_safe.wire.enums import newer_member
 
 TCPDIAG_GETSOCK: Final = 18
-SOCK_DIAG_BY_FAMILY: Final = 20
 IPPROTO_TCP: Final = 6
+IPPROTO_UDP: Final = 17
+IPPROTO_SCTP: Final = 132
+IPPROTO_UDPLITE: Final = 136
+IPPROTO_RAW: Final = 255
+IPPROTO_MPTCP: Final = 262
 
 
 class AddressFamily(enum.IntEnum):
-    """AF_INET and AF_INET6: two tables to sock_diag, two dumps."""
+    """AF_INET and AF_INET6: two tables to sock_diag, two dumps.
+
+    No kernel reports another one, which would get a member of its own, named ``FAMILY_n``.
+    """
 
     INET = 2
     INET6 = 10
 
     def __str__(self) -> str:
         return self.name.lower()
+
+    @classmethod
+    def _missing_(cls, value: object) -> AddressFamily | None:
+        return newer_member(cls, value, "FAMILY", 0xFF)
 
 
 class TcpState(enum.IntEnum):
@@ -58,6 +69,26 @@ class TcpState(enum.IntEnum):
         return newer_member(cls, value, "STATE", 0xFF)
 
 
+class SctpState(enum.IntEnum):
+    """The states of an association (``include/net/sctp/constants.h``: enum sctp_state)."""
+
+    CLOSED = 0
+    COOKIE_WAIT = 1
+    COOKIE_ECHOED = 2
+    ESTABLISHED = 3
+    SHUTDOWN_PENDING = 4
+    SHUTDOWN_SENT = 5
+    SHUTDOWN_RECEIVED = 6
+    SHUTDOWN_ACK_SENT = 7
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def _missing_(cls, value: object) -> SctpState | None:
+        return newer_member(cls, value, "STATE", 0xFF)
+
+
 class Extension(enum.IntEnum):
     """What the kernel adds to a row when asked: the INET_DIAG_* numbers that fit the request."""
 
@@ -79,6 +110,9 @@ class Timer(enum.IntEnum):
     TIME_WAIT = 3
     ZERO_WINDOW_PROBE = 4
 
+    def __str__(self) -> str:
+        return self.name.lower()
+
 
 class Shutdown(enum.IntFlag):
     """Which directions of a socket are shut down."""
@@ -91,8 +125,19 @@ class Given(enum.IntEnum):
     """Attributes that the kernel gives unasked."""
 
     SHUTDOWN = 8
+    PROTOCOL = 10
     V6_ONLY = 11
+    LOCAL_ADDRESSES = 12
+    PEER_ADDRESSES = 13
     MARK = 15
     CLASS_ID = 17
+    UPPER_LAYER = 19
     CGROUP_ID = 21
     SOCKET_OPTIONS = 22
+
+
+class Asked(enum.IntEnum):
+    """Attributes of a question, behind struct inet_diag_req_v2: INET_DIAG_REQ_*."""
+
+    BYTECODE = 1
+    PROTOCOL = 3

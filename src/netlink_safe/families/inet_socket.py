@@ -3,41 +3,46 @@
 A number is unpacked when it is asked for, so that a row that nobody looks at costs little more than
 its place in a list.
 
-May call ``wire``, ``families.inet_diag``, ``families.tcp_info`` and ``errors``.
+May call ``wire``, ``families.inet_diag``, ``families.plain``, ``families.sock_diag`` and
+``errors``.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import struct
 import sys
-from typing import TYPE_CHECKING, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import attrs
 
+from netlink_safe.errors import DecodeError
 from netlink_safe.families.inet_diag import (
     AddressFamily,
     Extension,
     Given,
+    SctpState,
     Shutdown,
     TcpState,
-    Timer,
 )
+from netlink_safe.families.plain import plain_value
+from netlink_safe.families.sock_diag import COOKIE, SocketMemory
 from netlink_safe.wire.attributes import iterate_attributes
 from netlink_safe.wire.header import HEADER
-
-if TYPE_CHECKING:
-    from netlink_safe.families.tcp_info import TcpInfo
 
 #: The least length of a row, its message header included.
 ROW_MINIMUM: Final = HEADER.size + 72
 #: Where in a row the state stands.
 STATE_OFFSET: Final = HEADER.size + 1
 
-_TIMERS: Final = frozenset(Timer)
+_INET: Final = int(AddressFamily.INET)
 _PORTS: Final = struct.Struct("!HH")
 _U32: Final = struct.Struct("=I")
-_COOKIE: Final = struct.Struct("=II")
+#: Bytes of the widest number in an attribute.
+_WIDEST: Final = 8
+#: What a mapped IPv4 address begins with.
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 @attrs.frozen(slots=True)
@@ -52,12 +57,17 @@ class Endpoint:
         return f"{address}:{self.port}"
 
 
-@attrs.frozen(slots=True)
-class AcceptQueue:
-    """Connections waiting to be accepted, and how many may wait."""
+@functools.lru_cache(maxsize=1024)  # a machine's own addresses stand in every row
+def address_text(packed: bytes) -> str:
+    """The 4 or 16 bytes of an address as text."""
+    return ".".join(map(str, packed)) if len(packed) == 4 else ipv6_text(packed)
 
-    length: int
-    limit: int
+
+def ipv6_text(packed: bytes) -> str:
+    """An IPv6 address as text; a mapped IPv4 address in its digits, as Python has it from 3.13."""
+    if packed.startswith(_MAPPED):
+        return f"::ffff:{ipaddress.IPv4Address(packed[len(_MAPPED) :])}"
+    return str(ipaddress.IPv6Address(packed))
 
 
 @attrs.frozen(slots=True)
@@ -70,30 +80,39 @@ class Memory:
     transmit: int
 
 
-@attrs.frozen(slots=True)
-class SocketMemory:
-    """A socket's memory in bytes: the SK_MEMINFO_* words, ``drops`` in packets."""
+class InetSocket:
+    """One socket, as the kernel saw it when it passed in its walk of the table.
 
-    receive: int
-    receive_buffer: int
-    transmit: int
-    send_buffer: int
-    forward_allocated: int
-    transmit_queued: int
-    option: int
-    backlog: int
-    drops: int
-
-
-class TcpSocket:
-    """One TCP socket, as the kernel saw it when it passed in its walk of the table.
-
+    ``protocol`` is the IPPROTO_* number of its kind.
     A row holds its whole datagram alive, some 32 KiB for 80 to 340 rows.  Who keeps a few rows for
     long calls ``detach()`` on each; who keeps all of them, or none, need not.
     Attributes are read when asked for, and raise DecodeError if they are malformed.
     """
 
     __slots__ = ("_data", "_extensions", "_start")
+    protocol: ClassVar[int]
+    #: What ``as_dict`` tells.
+    TOLD: ClassVar[tuple[str, ...]] = (
+        "family",
+        "state",
+        "source",
+        "destination",
+        "interface",
+        "cookie",
+        "receive_queue",
+        "transmit_queue",
+        "uid",
+        "inode",
+        "shutdown",
+        "mark",
+        "cgroup_id",
+        "class_id",
+        "v6_only",
+        "tos",
+        "traffic_class",
+        "memory",
+        "socket_memory",
+    )
     _data: bytes
     _start: int
     _extensions: dict[int, bytes]
@@ -114,7 +133,7 @@ class TcpSocket:
         return AddressFamily(self._data[self._start + 16])
 
     @property
-    def state(self) -> TcpState:
+    def state(self) -> TcpState | SctpState:
         """The state; see TcpState for what is never reported."""
         return TcpState(self._data[self._start + STATE_OFFSET])
 
@@ -136,45 +155,23 @@ class TcpSocket:
     @property
     def cookie(self) -> int:
         """What identifies the socket for as long as the machine runs."""
-        low, high = _COOKIE.unpack_from(self._data, self._start + 60)
+        low, high = COOKIE.unpack_from(self._data, self._start + 60)
         return int(low | high << 32)
 
     @property
-    def timer(self) -> Timer | int:
-        """The timer that runs; TIME_WAIT marks the remains of a socket that was closed."""
-        number = self._data[self._start + 18]
-        return Timer(number) if number in _TIMERS else number
-
-    @property
-    def timer_milliseconds(self) -> int:
-        """Milliseconds until that timer fires, 0 if none runs."""
-        return self._u32(68)
-
-    @property
-    def retransmits(self) -> int:
-        """Retransmissions or probes that went unanswered, for the timer that runs."""
-        return self._data[self._start + 19]
+    def id(self) -> bytes:
+        """struct inet_diag_sockid as it is: ports, addresses, interface and cookie."""
+        return self._data[self._start + 20 : self._start + 68]
 
     @property
     def receive_queue(self) -> int:
-        """Bytes received and not yet read; in LISTEN, connections waiting to be accepted."""
+        """Bytes received and not yet read; of a listener, connections waiting to be accepted."""
         return self._u32(72)
 
     @property
     def transmit_queue(self) -> int:
-        """Bytes sent and not yet acknowledged; in LISTEN, how many connections may wait."""
+        """Bytes sent and not yet acknowledged, or gone; of a listener, how many may wait."""
         return self._u32(76)
-
-    @property
-    def accept_queue(self) -> AcceptQueue | None:
-        """The accept queue of a listener, None for others.
-
-        A LISTEN row's two queue numbers are connections, not bytes
-        (``net/ipv4/tcp_diag.c``: tcp_diag_get_info).
-        """
-        if self._data[self._start + STATE_OFFSET] != TcpState.LISTEN:
-            return None
-        return AcceptQueue(self.receive_queue, self.transmit_queue)
 
     @property
     def uid(self) -> int:
@@ -188,7 +185,10 @@ class TcpSocket:
 
     @property
     def attributes(self) -> dict[int, bytes]:
-        """Every attribute of the row by its INET_DIAG_* number, those unknown here as well."""
+        """Every attribute of the row by its INET_DIAG_* number, those unknown here as well.
+
+        Raises DecodeError.
+        """
         try:
             return self._extensions
         except AttributeError:
@@ -229,12 +229,6 @@ class TcpSocket:
         return self.attributes.get(Given.SOCKET_OPTIONS)
 
     @property
-    def congestion(self) -> str | None:
-        """The congestion control's name; asked for as ``"congestion"``."""
-        raw = self.attributes.get(Extension.CONGESTION)
-        return None if raw is None else raw.rstrip(b"\0").decode("ascii", "backslashreplace")
-
-    @property
     def tos(self) -> int | None:
         """The type of service; asked for as ``"tos"``."""
         return self._number(Extension.TOS)
@@ -253,18 +247,11 @@ class TcpSocket:
     @property
     def socket_memory(self) -> SocketMemory | None:
         """Bytes in use, and the limits; asked for as ``"socket_memory"``."""
-        words = self._words(Extension.SOCKET_MEMORY, 9)
-        return None if words is None else SocketMemory(*words)
+        return SocketMemory.read(self.attributes.get(Extension.SOCKET_MEMORY))
 
-    @property
-    def info(self) -> TcpInfo | None:
-        """What the connection has been through; asked for as ``"info"``."""
-        raw = self.attributes.get(Extension.INFO)
-        if raw is None:
-            return None
-        from netlink_safe.families.tcp_info import TcpInfo
-
-        return TcpInfo(raw)
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that the row says, in plain data: enums by name, None for what it does not."""
+        return {name: plain_value(getattr(self, name)) for name in self.TOLD}
 
     @property
     def raw(self) -> bytes:
@@ -281,15 +268,17 @@ class TcpSocket:
     def _endpoint(self, which: int) -> Endpoint:
         port = _PORTS.unpack_from(self._data, self._start + 20)[which]
         first = self._start + 24 + 16 * which
-        if self._data[self._start + 16] == AddressFamily.INET:
-            return Endpoint(".".join(map(str, self._data[first : first + 4])), port)
-        return Endpoint(str(ipaddress.IPv6Address(self._data[first : first + 16])), port)
+        length = 4 if self._data[self._start + 16] == _INET else 16
+        return Endpoint(address_text(self._data[first : first + length]), port)
 
     def _u32(self, offset: int) -> int:
         return int(_U32.unpack_from(self._data, self._start + offset)[0])
 
     def _number(self, type_: int) -> int | None:
         raw = self.attributes.get(type_)
+        if raw is not None and len(raw) > _WIDEST:
+            # Of thousands of bytes not even Python makes digits.
+            raise DecodeError(f"a number of {len(raw)} bytes", self._start, (type_,))
         return None if raw is None else int.from_bytes(raw, sys.byteorder)
 
     def _words(self, type_: int, count: int) -> tuple[int, ...] | None:
@@ -297,14 +286,3 @@ class TcpSocket:
         if raw is None or len(raw) < 4 * count:
             return None
         return struct.unpack_from(f"={count}I", raw)
-
-
-class BoundInactiveTcpSocket(TcpSocket):
-    """A socket that is bound and neither listens nor connects; the kernel calls it CLOSE."""
-
-    __slots__ = ()
-
-    @property
-    def state(self) -> TcpState:
-        """BOUND_INACTIVE: no other was asked for in the dump that this row came from."""
-        return TcpState.BOUND_INACTIVE

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from netlink_safe.wire.attribute_path import Names
     from netlink_safe.wire.header import Strides
 
+__all__ = ["Link", "link", "links", "set_link"]
+
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 
@@ -65,6 +67,7 @@ LINK_OF_KIND: Final = {"vxlan": 3, "amt": 4}
 class Link:
     """One network link.
 
+    ``mtu`` is in bytes; ``operational_state`` is RFC 2863's number (IF_OPER_*).
     ``kind`` is its driver's word, such as ``"veth"``, None for hardware.
     ``master`` is the index of what it is a port of, and ``slave_kind`` that one's kind.
     ``peer`` is the index of the other end of a pair, or of what it stands on, in the network
@@ -101,6 +104,7 @@ def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
 
     A name may be an alternative one (Linux 5.5 and newer).
     ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
+    Raises LocalProtocolError for what can be no link.
     """
     index, named = _selected(link)
     return Request(
@@ -122,6 +126,7 @@ def links(netnsid: int | None = None) -> Request[Link]:
     """Ask for all links of the network namespace, by dump.
 
     ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
+    Raises LocalProtocolError for what is no number.
     """
     return Request(
         name="links",
@@ -142,7 +147,10 @@ def links(netnsid: int | None = None) -> Request[Link]:
 def set_link(
     link: str | int, *, is_up: bool | None = None, mtu: int | None = None
 ) -> Request[None]:
-    """Order a link up or down, or another MTU, in bytes.  Takes CAP_NET_ADMIN."""
+    """Order a link up or down, or another MTU, in bytes.  Takes CAP_NET_ADMIN.
+
+    Raises LocalProtocolError for what can be no link and no MTU.
+    """
     index, named = _selected(link)
     if not isinstance(is_up, bool | None):
         raise LocalProtocolError(f"is_up={is_up!r} is neither True nor False nor None")

@@ -45,6 +45,22 @@ if TYPE_CHECKING:
     from netlink_safe.wire.generic import GenericMessage
     from netlink_safe.wire.policy import Policy
 
+__all__ = [
+    "Datapath",
+    "DatapathCounts",
+    "Vport",
+    "VportCounts",
+    "VportType",
+    "datapath",
+    "datapaths",
+    "delete_datapath",
+    "delete_vport",
+    "new_datapath",
+    "new_vport",
+    "vport",
+    "vports",
+]
+
 DATAPATHS: Final = "ovs_datapath"
 VPORTS: Final = "ovs_vport"
 
@@ -70,26 +86,35 @@ def datapaths() -> AnsweredRequest[Datapath]:
 
 
 def datapath(datapath: str | int) -> AnsweredRequest[Datapath]:
-    """Ask for one, by name or index.  KernelError (ENODEV) where there is none."""
+    """Ask for one, by name or index.  KernelError (ENODEV) where there is none.
+
+    Raises LocalProtocolError for what can be no datapath.
+    """
     if isinstance(datapath, int):
         return _datapath_request(f"datapath {datapath}", GET, b"", _index(datapath))
     return _datapath_request(f"datapath {datapath}", GET, _name(DP_NAME, datapath), 0)
 
 
 def new_datapath(name: str) -> AnsweredRequest[Datapath]:
-    """Make a datapath whose packets nobody serves.  KernelError (EEXIST) for one that is there."""
+    """Make a datapath whose packets nobody serves.  KernelError (EEXIST) for one that is there.
+
+    Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
+    """
     attributes = _name(DP_NAME, name) + build_u32(DP_UPCALL_PID, 0)
     return _datapath_request(f"a new datapath {name}", NEW, attributes, 0)
 
 
 def delete_datapath(name: str) -> AnsweredRequest[Datapath]:
-    """Delete a datapath with all its ports, by which no link is deleted."""
+    """Delete a datapath with all its ports, by which no link is deleted.
+
+    Raises LocalProtocolError for what can be no name.
+    """
     wanted = _name(DP_NAME, name)
     return _datapath_request(f"the deletion of datapath {name}", DEL, wanted, 0)
 
 
 def vports(datapath: Datapath | int) -> AnsweredRequest[Vport]:
-    """Ask for all ports of a datapath, by dump."""
+    """Ask for all ports of a datapath, by dump.  Raises LocalProtocolError for what can be none."""
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
     return _vport_request(f"ports of datapath {index}", GET, b"", index, of_one=False)
 
@@ -97,7 +122,7 @@ def vports(datapath: Datapath | int) -> AnsweredRequest[Vport]:
 def vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     """Ask for the port that a device is, in a datapath or in any of the namespace (0).
 
-    KernelError (ENODEV) where it is none.
+    KernelError (ENODEV) where it is none.  Raises LocalProtocolError for what can be no name.
     """
     index = datapath.index if isinstance(datapath, Datapath) else datapath
     return _vport_request(f"the port {name}", GET, _name(NAME, name), index)
@@ -110,7 +135,10 @@ def new_vport(
     number: int | None = None,
     upcall_ports: Sequence[int] = (0,),
 ) -> AnsweredRequest[Vport]:
-    """Make a device a port of a datapath; packets that meet no flow go to ``upcall_ports``."""
+    """Make a device a port of a datapath; packets that meet no flow go to ``upcall_ports``.
+
+    Raises LocalProtocolError for what can be no name, and no datapath.
+    """
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
     attributes = (
         _name(NAME, name)
@@ -122,7 +150,10 @@ def new_vport(
 
 
 def delete_vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
-    """Take a port out of its datapath; the device stays."""
+    """Take a port out of its datapath; the device stays.
+
+    Raises LocalProtocolError for what can be no name.
+    """
     index = datapath.index if isinstance(datapath, Datapath) else datapath
     wanted = _name(NAME, name)
     return _vport_request(f"the deletion of port {name}", DEL, wanted, index)

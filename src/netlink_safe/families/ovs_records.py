@@ -71,7 +71,7 @@ class Datapath:
 
 @attrs.frozen(slots=True)
 class VportCounts:
-    """What a port has received and sent since it was made."""
+    """What a port has received and sent since it was made, in packets and in bytes."""
 
     receive_packets: int
     transmit_packets: int

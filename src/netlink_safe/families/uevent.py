@@ -14,13 +14,14 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from netlink_safe.protocol.sighting import IDENTITY
+from netlink_safe.protocol.sighting import identity_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _SYNTHETIC: Final = b"\0SYNTH_UUID="
-_MADE_ANEW: Final = (b"ACTION", b"DEVPATH", b"SUBSYSTEM", b"SEQNUM", b"SYNTH_UUID", b"DEVPATH_OLD")
+#: What is of an event, and not of its device.
+MADE_ANEW: Final = (b"ACTION", b"DEVPATH", b"SUBSYSTEM", b"SEQNUM", b"SYNTH_UUID", b"DEVPATH_OLD")
 
 #: What the kernel writes: both names again as properties, SEQNUM at the end.
 _KERNEL: Final = re.compile(
@@ -36,8 +37,8 @@ class Origin(enum.Enum):
     """Who says it.
 
     KERNEL is the kernel itself.  INJECTED came from the kernel's port on behalf of a process, as
-    container managers do to forward USB (``lib/kobject_uevent.c``: uevent_net_rcv_skb); one whose
-    process lies in a pid namespace that cannot be seen from here looks like the kernel's own.
+    container managers do to forward USB (``lib/kobject_uevent.c``: uevent_net_rcv_skb); its pid is
+    told as its own PID namespace has it, and nobody may state 0 (``net/core/scm.c``: __scm_send).
     UDEV is udevd.  COLDPLUG and RESYNC were read from sysfs: at the start, and after an overrun.
     """
 
@@ -130,7 +131,7 @@ class Uevent:
     @property
     def identity(self) -> Mapping[bytes, bytes]:
         """What tells the device from another one that has its path later; often nothing."""
-        return dict(IDENTITY.findall(self._data))
+        return identity_in(self._data)
 
     @property
     def is_synthetic(self) -> bool:
@@ -146,13 +147,13 @@ class Uevent:
     def resynced(self, action: bytes) -> Uevent:
         """The same device in an event that a look at sysfs stands for."""
         _, devpath, subsystem, _ = self._head
-        kept = (pair for pair in _PROPERTY.findall(self._data) if pair[0] not in _MADE_ANEW)
+        kept = (pair for pair in _PROPERTY.findall(self._data) if pair[0] not in MADE_ANEW)
         return made(action, devpath, subsystem, kept, Origin.RESYNC)
 
     def moved(self, path: bytes) -> Uevent:
         """The same event, of the device under its new path."""
         action, _, subsystem, number = self._head
-        kept = (pair for pair in _PROPERTY.findall(self._data) if pair[0] not in _MADE_ANEW)
+        kept = (pair for pair in _PROPERTY.findall(self._data) if pair[0] not in MADE_ANEW)
         event = made(action, path, subsystem, kept, self._origin)
         event._head = (action, path, subsystem, number)
         return event

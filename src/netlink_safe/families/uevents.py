@@ -17,7 +17,7 @@ import attrs
 
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.families.udev import read_udev
-from netlink_safe.families.uevent import Origin, Uevent, made, read_kernel
+from netlink_safe.families.uevent import MADE_ANEW, Origin, Uevent, made, read_kernel
 from netlink_safe.families.uevent_match import (
     UeventMatch,
     checked_matches,
@@ -135,8 +135,8 @@ class UeventReader:
         self.is_stale = False  # events tell all there is to tell
         self.failure: Exception | None = None  # what is looked for is no code of the caller's
         self.last_seqnum: int | None = None
-        self.duplicates = 0
-        self.delivered = 0
+        self.duplicates: int = 0
+        self.delivered: int = 0
 
     @property
     def subsystems(self) -> frozenset[str] | None:
@@ -232,7 +232,14 @@ class UeventReader:
 
 
 def _event(origin: Origin, path: bytes, sighting: Sighting) -> Uevent:
-    """The event that would have told of what was seen."""
-    lines = (line.partition(b"=") for line in sighting.uevent.split(b"\n") if b"=" in line)
-    properties = [(name, value) for name, _, value in lines if name]
-    return made(b"add", path, sighting.subsystem or b"", properties, origin)
+    """The event that would have told of what was seen.
+
+    The first of a name counts, and none that an event alone has: a device that says of itself what
+    has line ends in it can write lines here (see ``protocol.sighting``: identity_in).
+    """
+    said: dict[bytes, bytes] = {}
+    for line in sighting.uevent.split(b"\n"):
+        name, is_one, value = line.partition(b"=")
+        if name and is_one and name not in MADE_ANEW:
+            said.setdefault(name, value)
+    return made(b"add", path, sighting.subsystem or b"", said.items(), origin)

@@ -98,7 +98,7 @@ class Backlog:
 
     def __init__(self, capacity: int, when_full: WhenFull) -> None:
         self.capacity = capacity
-        self.room = capacity - IN_HAND
+        self.room: int = capacity - IN_HAND
         self.sleepers: Collection[object] = ()
         self.is_closed = False
         self.ring: deque[Message] = deque()

@@ -28,13 +28,17 @@ class CodedMessage(Protocol):
 
     def __setitem__(self, key: str, value: Any, /) -> None: ...
 
-    def get(self, key: str, default: Any = None, /) -> Any: ...
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """A field, or the default where there is none."""
 
-    def get_attr(self, name: str, default: Any = None, /) -> Any: ...
+    def get_attr(self, name: str, default: Any = None, /) -> Any:
+        """The first attribute of a name, or the default where there is none."""
 
-    def encode(self) -> None: ...
+    def encode(self) -> None:
+        """Make ``data`` of the fields."""
 
-    def decode(self) -> None: ...
+    def decode(self) -> None:
+        """Read the fields from ``data``."""
 
 
 class MessageCodec(Protocol):
@@ -119,8 +123,7 @@ class _Names(Mapping[int, tuple[str, Any]]):
 
     def __getitem__(self, type_: int) -> tuple[str, Any]:
         name, kind = self._table[type_]
-        inside = self._codec_of(kind)
-        return name, None if inside is None else names_of(inside)
+        return name, names_of(self._codec_of(kind))
 
     def nests(self) -> dict[str, _Nest | None]:
         """By name what is nested; None of what is not, or what its class encodes in its own way."""

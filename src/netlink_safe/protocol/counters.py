@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Count:
     __slots__ = ("iterator", "left", "up")
 
     def __init__(self) -> None:
-        self.iterator = iter(range(MOST))
+        self.iterator: Iterator[int] = iter(range(MOST))
         self.up: Callable[[], int] = self.iterator.__next__
         self.left: Callable[[], int] = self.iterator.__length_hint__  # type: ignore[attr-defined]  # a range's has it
 

@@ -36,10 +36,13 @@ def checked_timeout(timeout: float, name: str = "timeout") -> float:
 
 
 class Deadline:
-    """A limit in seconds that stands still while the consumer has the rows."""
+    """A limit that stands still while the consumer has the rows.
+
+    ``timeout`` is in seconds, above 0; ``math.inf`` waits for ever.  Raises LocalProtocolError.
+    """
 
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.timeout = checked_timeout(timeout)
+        self.timeout: float = checked_timeout(timeout)
         self._clock = clock
         self._spent = 0.0
         self._running_since: float | None = clock()

@@ -96,7 +96,7 @@ class Exchange:
         self._strides = Strides(request.row_type, request.row_minimum, sequence, port_id)
         self._transitions = TRANSITIONS[request.is_dump]
         self._done_interrupted = False
-        self.state = State.WAITING
+        self.state: State = State.WAITING
         self.error: KernelError | None = None
 
     @property
@@ -176,7 +176,8 @@ class Exchange:
             start = HEADER.size + request.attributes_at
             path = path_meant(self.data_to_send(), start, ack.extack)
             attribute = spelled(path, request.names) if path else None
-        self.error = KernelError(ack.errno, request.name, ack.extack, path, attribute)
+        advice = dict(request.advice).get(ack.errno)
+        self.error = KernelError(ack.errno, request.name, ack.extack, path, attribute, advice)
 
     def _follow(self, event: Event) -> None:
         self.state = self._transitions[self.state, event]

@@ -46,8 +46,8 @@ class UeventStatistics:
 class NotificationStatistics:
     """What a subscription to a generic family has heard since it was opened.
 
-    Sizes, ``drops``, ``rejected`` and ``duplicates`` are as in UeventStatistics; ``items`` were
-    handed out, those of dumps among them.
+    Sizes, in bytes, ``drops``, ``rejected`` and ``duplicates`` are as in UeventStatistics;
+    ``items`` were handed out, those of dumps among them.
     """
 
     receive_buffer: int
@@ -67,7 +67,7 @@ class NotificationStatistics:
 class UserStatistics:
     """What a socket for messages between processes has seen since it was opened.
 
-    Sizes and ``drops`` are as in UeventStatistics; ``datagrams`` were received.
+    Sizes, in bytes, and ``drops`` are as in UeventStatistics; ``datagrams`` were received.
     ``sent`` counts unicasts and multicasts, ``refused`` sends that found their receiver's queue
     full, ``timeouts`` sends and receives that ended at their deadline.
     """

@@ -9,12 +9,13 @@ May call ``protocol.request``, ``wire`` and ``errors``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol
 
 import attrs
 
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.protocol.request import Request, Row
+from netlink_safe.wire.attributes import LARGEST
 from netlink_safe.wire.constants import NETLINK_GENERIC, NLM_F_DUMP, NLM_F_ECHO
 from netlink_safe.wire.generic import attributes_at, build_generic, parse_generic
 from netlink_safe.wire.header import HEADER, row_offsets
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from netlink_safe.wire.header import Strides
     from netlink_safe.wire.policy import OperationPolicy, Policy
     from netlink_safe.wire.values import Value
+
+#: What the byte in struct genlmsghdr can say; the controller tells a family's in 32 bits.
+_HIGHEST_VERSION: Final = 0xFF
 
 
 class OperationLike(Protocol):
@@ -168,9 +172,14 @@ class GenericRequest(Generic[Row]):
     def bound(self, family: Resolved, policy: Policy | None, is_dump: bool) -> Request[Row]:
         """The request to a family whose number is known.
 
-        Raises LocalProtocolError for values that its policy does not take, and for a header that is
-        longer than the family's.
+        Raises LocalProtocolError for values that its policy does not take, for a header that is
+        longer than the family's, and for a family that no message can be made for.
         """
+        if family.version > _HIGHEST_VERSION or family.header_size > LARGEST:
+            raise LocalProtocolError(
+                f"{family.name} claims version {family.version} and {family.header_size} bytes of "
+                "header, which no message can have"
+            )
         if len(self.header) > family.header_size:
             raise LocalProtocolError(
                 f"the header of {family.name} has {family.header_size} bytes, not "

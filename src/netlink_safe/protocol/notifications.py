@@ -13,11 +13,11 @@ from netlink_safe.errors import DecodeError
 from netlink_safe.protocol.keyed import Difference, KeyedPicture
 from netlink_safe.protocol.notices import Overrun
 from netlink_safe.wire.generic import parse_generic
-from netlink_safe.wire.header import parse_message
+from netlink_safe.wire.header import iterate_messages
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from netlink_safe.protocol.generic import GenericRequest, Ground, Resolved
     from netlink_safe.wire.datagram import Burst, Sender
@@ -59,10 +59,10 @@ class NotificationReader:
         self.family = family
         self.ground: Resolved | None = None
         self.policy: Policy | None = None
-        self.is_stale = False
+        self.is_stale: bool = False
         self.failure: Exception | None = None
-        self.duplicates = 0
-        self.delivered = 0
+        self.duplicates: int = 0
+        self.delivered: int = 0
         self._snapshot = snapshot
         rows = None if snapshot is None else snapshot.rows
         self._rows = rows
@@ -72,7 +72,7 @@ class NotificationReader:
         self._controller_id = controller_id
         self._is_about = is_about
         self._rejected = rejected
-        self._heard = None if family is None else family.id
+        self._heard: int | None = None
 
     def read(self, bursts: Sequence[Burst]) -> list[Any]:
         """What of the datagrams is to be handed out."""
@@ -83,7 +83,7 @@ class NotificationReader:
                 continue
             for text in texts:
                 try:
-                    for message in _messages(text):
+                    for message in iterate_messages(text):
                         items += self._taken_in(text, message)
                 except DecodeError:
                     self._rejected["malformed"] += 1
@@ -165,11 +165,3 @@ class FollowedFamily:
         """What the table stands on."""
         rows = None if self.snapshot is None else self.snapshot.rows
         return None if rows is None else rows.ground
-
-
-def _messages(text: bytes) -> Iterator[Message]:
-    offset = 0
-    while offset < len(text):
-        message = parse_message(text, offset)
-        yield message
-        offset = message.next

@@ -24,6 +24,7 @@ May call ``protocol.sighting``.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.sighting import Look, Sighting
 
 
+#: How many devices may be known beside twice those of the last look.  More are no machine's: what
+#: has gone unheard where there is no look, or what a sender of udevd's rank has made up.
+ROOM: Final = 65536
 #: The actions that change the picture.
 PICTURED: Final = frozenset({b"add", b"remove", b"move"})
 
@@ -82,7 +86,8 @@ class Comparison(Generic[Event]):
 class Picture(Generic[Event]):
     """The devices under their paths.
 
-    Until the listener was told of a look, every event is news to it.
+    Until the listener was told of a look, every event is news to it, and again once there are more
+    than there is room for, of which the first are forgotten.
     """
 
     def __init__(self) -> None:
@@ -92,6 +97,7 @@ class Picture(Generic[Event]):
         self._looked_at = 0
         self._covered: frozenset[bytes] = frozenset()
         self._told = False
+        self._most = ROOM
         self._taken_in = {b"add": self._added, b"remove": self._removed, b"move": self._moved}
 
     def __len__(self) -> int:
@@ -164,6 +170,7 @@ class Picture(Generic[Event]):
         self._looked_at = comparison.looked_at
         self._covered = comparison.covered
         self._told = tells
+        self._most = 2 * len(self._known) + ROOM
 
     def _added(self, event: Event, path: bytes) -> Sequence[Event]:
         known = self._known.get(path)
@@ -177,7 +184,7 @@ class Picture(Generic[Event]):
                     return known.resynced(b"remove"), event
                 if path not in self._untold:
                     return ()
-        self._known[path] = event
+        self._know(path, event)
         if known is not None:
             self._forget_looks(path)
         return (event,)
@@ -201,7 +208,7 @@ class Picture(Generic[Event]):
             return ()
         self.move_below(old, path)
         self._known.pop(old, None)
-        self._known[path] = event
+        self._know(path, event)
         self._forget_looks(path)
         self._keep_looks(old, path)
         return (event,)
@@ -216,6 +223,14 @@ class Picture(Generic[Event]):
             moved = path + child[len(old) :]
             self._known[moved] = self._known.pop(child).moved(moved)
             self._keep_looks(child, moved)
+
+    def _know(self, path: bytes, event: Event) -> None:
+        self._known[path] = event
+        if len(self._known) > self._most:
+            self._told = False
+            for first in list(islice(self._known, len(self._known) // 4)):  # one by one is slow
+                del self._known[first]
+                self._forget_looks(first)
 
     def _is_stale(self, event: Event) -> bool:
         _, _, subsystem, number = event._head

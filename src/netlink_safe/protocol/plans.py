@@ -9,7 +9,7 @@ May call ``protocol``.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
@@ -34,7 +34,7 @@ HERE: Final = Place()
 
 @attrs.frozen(slots=True)
 class Ask:
-    """All rows of a request to rtnetlink."""
+    """All rows of a request to a protocol that needs no family looked up."""
 
     place: Place
     request: Request[Any]
@@ -59,6 +59,11 @@ class Places:
 
 
 @attrs.frozen(slots=True)
+class ClosedProcesses:
+    """How many processes there were, looking for places, whose namespace may not be opened."""
+
+
+@attrs.frozen(slots=True)
 class OwnersOf:
     """Who has these port IDs of generic netlink: their pids, 0 for one that is not to be seen.
 
@@ -67,6 +72,25 @@ class OwnersOf:
 
     place: Place
     port_ids: tuple[int, ...]
+
+
+@attrs.frozen(slots=True)
+class OwnSockets:
+    """The inodes of the sockets that the plan is carried out with."""
+
+
+@attrs.frozen(slots=True)
+class Leave:
+    """No wish, but a word: no more will be asked in this place for a while."""
+
+    place: Place
+
+
+@attrs.frozen(slots=True)
+class Call:
+    """What a function returns, such as one that reads /proc."""
+
+    function: Callable[[], Any]
 
 
 @attrs.frozen(slots=True)
@@ -83,5 +107,7 @@ class Pause:
     seconds: float
 
 
-Wish: TypeAlias = Ask | AskFamily | Places | OwnersOf | Done | Pause
+Wish: TypeAlias = (
+    Ask | AskFamily | Places | ClosedProcesses | OwnersOf | OwnSockets | Leave | Call | Done | Pause
+)
 Plan: TypeAlias = Generator[Wish, Any, Result]

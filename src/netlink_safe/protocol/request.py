@@ -6,7 +6,7 @@ May call ``wire``.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -26,6 +26,22 @@ Reader: TypeAlias = Callable[[bytes, int, Strides], int]
 RowReader: TypeAlias = Callable[[bytes, int, Strides, list[Row]], int]
 
 
+#: What has a number that takes a look into the namespace that is asked, or into the file system.
+LookupKind: TypeAlias = Literal["interface", "cgroup"]
+
+
+@attrs.frozen(slots=True)
+class Lookup:
+    """Where in a payload a number goes that is to be looked up before it is sent, and whose.
+
+    An interface's index takes 32 bits, a cgroup's number 64.
+    """
+
+    offset: int
+    kind: LookupKind
+    name: str
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class Request(Generic[Row]):
     """One question to the kernel, and how its rows are read.
@@ -34,6 +50,8 @@ class Request(Generic[Row]):
     ``protocol`` is the netlink protocol that it is for.
     ``row_minimum`` is the least length in bytes of a row with its header.
     ``identity`` gives what makes two rows the same, for callers who ask for distinct rows.
+    ``repeats`` says that rows come twice as a rule, in this request or in another of the same
+    question: only the first is handed out, while a fold sees both.
     ``idempotent`` questions may be asked again on a fresh socket.
     ``may_stall`` says that one system call may take long, since the kernel walks a big table,
     takes rtnl_lock or loads a module inside it; such a request goes through a worker thread.
@@ -42,6 +60,8 @@ class Request(Generic[Row]):
     ``missing`` are the errnos with which a kernel says that it lacks ``feature``, which came with
     release ``since``.
     An ``is_order`` request is acknowledged, and has no row.
+    ``lookups`` are numbers that are yet to be put into the payload.
+    ``advice`` is what KernelError is to tell of an errno beside its name.
     ``attributes_at`` is where in the payload attributes begin, in bytes, and ``names`` what they
     are called, for an error to say which one the kernel means.
     """
@@ -55,6 +75,7 @@ class Request(Generic[Row]):
     row_minimum: int
     read: RowReader[Row] = attrs.field(repr=False, eq=False)
     identity: Callable[[Row], Hashable] | None = attrs.field(default=None, repr=False, eq=False)
+    repeats: bool = False
     idempotent: bool = True
     may_stall: bool = False
     instead: tuple[Request[Row], ...] = attrs.field(default=(), repr=False)
@@ -63,6 +84,8 @@ class Request(Generic[Row]):
     since: str | None = None
     missing: frozenset[int] = frozenset()
     is_order: bool = False
+    lookups: tuple[Lookup, ...] = ()
+    advice: tuple[tuple[int, str], ...] = attrs.field(default=(), repr=False)
     attributes_at: int | None = None
     names: Names | None = attrs.field(default=None, repr=False, eq=False)
 

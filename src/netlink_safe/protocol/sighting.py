@@ -13,8 +13,19 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What tells a device from another one that has its path later, in an event or in a uevent file.
-IDENTITY: Final = re.compile(rb"(?:^|[\0\n])(IFINDEX|DISKSEQ|BUSNUM|DEVNUM|MAJOR|MINOR)=([^\0\n]*)")
+_IDENTITY: Final = re.compile(
+    rb"(?:^|[\0\n])(IFINDEX|DISKSEQ|BUSNUM|DEVNUM|MAJOR|MINOR)=([^\0\n]*)"
+)
+
+
+def identity_in(text: bytes) -> Mapping[bytes, bytes]:
+    """What tells a device from another one that has its path later, in an event or a uevent file.
+
+    The first of a name counts: the driver core writes before the subsystem and the driver do
+    (``drivers/base/core.c``: dev_uevent), who write what the device says of itself, perhaps with
+    line ends in it.
+    """
+    return dict(reversed(_IDENTITY.findall(text)))
 
 
 @attrs.frozen(slots=True)
@@ -33,7 +44,7 @@ class Sighting:
     @property
     def identity(self) -> Mapping[bytes, bytes]:
         """What tells it from another one that has its path later; often nothing."""
-        return dict(IDENTITY.findall(self.uevent))
+        return identity_in(self.uevent)
 
 
 @attrs.frozen(slots=True)

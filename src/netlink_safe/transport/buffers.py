@@ -4,7 +4,7 @@
 word, and floors it at SOCK_MIN_RCVBUF; SO_RCVBUFFORCE, with CAP_NET_ADMIN, passes the clamp.
 So the value is forced where that is allowed, and always read back.
 
-May call ``errors``.
+May call ``transport.machine`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from netlink_safe.errors import LocalProtocolError
+from netlink_safe.transport.machine import HERE
 
-SO_RCVBUFFORCE: Final = 33
+if TYPE_CHECKING:
+    from netlink_safe.transport.kernel import End
+
 FLOOR: Final = 32 * 1024
 LARGEST: Final = 0x3FFFFFFF
 REQUEST_CAP: Final = 1024 * 1024
@@ -60,12 +63,12 @@ def checked_size(size: int | None, default: int) -> int:
     return size
 
 
-def set_receive_buffer(sock: socket.socket, size: int) -> int:
+def set_receive_buffer(end: End, size: int) -> int:
     """Ask for ``size``, past rmem_max where permitted; return the effective size."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
     with contextlib.suppress(PermissionError):
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        end.setsockopt(socket.SOL_SOCKET, HERE.receive_buffer_force, size)
+    return end.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 def _memory() -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.deadline import Deadline
 
 MOUNTS: Final = "/proc/self/mountinfo"
+#: As the kernel writes what would be taken for the end of a word (fs/proc_namespace.c: mangle).
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+_GONE_OR_CLOSED: Final = (FileNotFoundError, PermissionError)
 
 
 class CgroupPaths:
@@ -37,37 +41,39 @@ class CgroupPaths:
         """Find the paths; what the deadline cuts short is looked for again the next time."""
         known = {number: self._known[number] for number in numbers if number in self._known}
         missing = set(numbers) - known.keys()
-        for number, path in _walk() if missing else ():
-            if number in missing:
-                known[number] = path
-                missing.discard(number)
-            if not missing or not deadline.remaining():
-                break
-        else:
-            known |= dict.fromkeys(missing)
+        with contextlib.suppress(OSError):  # not to be seen now, and perhaps the next time
+            for number, path in _walk() if missing else ():
+                if number in missing:
+                    known[number] = path
+                    missing.discard(number)
+                if not missing or not deadline.remaining():
+                    break
+            else:
+                known |= dict.fromkeys(missing)
         self._known = known
 
 
 def _walk() -> Iterator[tuple[int, str]]:
     """Every cgroup that is to be seen, those near the root first."""
-    root = _root()
+    root = mounted_at()
     if root is None:
         return
     yield os.stat(root).st_ino, "/"
     waiting = deque([root])
     while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.popleft()) as entries:  # it may go
+        directory = waiting.popleft()
+        with contextlib.suppress(*_GONE_OR_CLOSED), os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield entry.inode(), entry.path.removeprefix(root.rstrip("/"))
                     waiting.append(entry.path)
 
 
-def _root() -> str | None:
+def mounted_at() -> str | None:
     """Where cgroup v2 is mounted; None where it is not."""
     with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             before, _, after = line.partition(" - ")
             if after.split(" ", 1)[0] == "cgroup2":
-                return before.split()[4].encode().decode("unicode_escape")
+                return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), before.split()[4])
     return None

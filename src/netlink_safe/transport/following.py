@@ -238,7 +238,7 @@ class Follower(Hearing):
             unresynced = f"{error}; it is tried again"
             self._look_later()
         finally:
-            self.is_owing = False
+            self.is_owing: bool = False
         return ([Overrun(drops, unresynced)] if self._is_loss(reader, drops) else []) + difference
 
     def _is_loss(self, reader: Reader, drops: int) -> bool:

@@ -39,14 +39,14 @@ class Rows(Generic[Row]):
     """Rows decoded, to be handed out."""
 
     def __init__(self, request: Request[Row], terms: Terms) -> None:
-        self.handed_out = False
+        self.handed_out: bool = False
         self._read = request.read
         self._rows: list[Row] = []
         self._terms = terms
-        self._identity = request.identity if terms.distinct else None
+        self._identity = request.identity if terms.distinct or request.repeats else None
         if terms.distinct and request.identity is None:
             raise LocalProtocolError(f"nothing tells the rows of {request.name} apart")
-        self.rows = 0
+        self.rows: int = 0
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
         return self._read(data, offset, strides, self._rows)
@@ -89,7 +89,7 @@ class Folded(Generic[Fold]):
     def __init__(self, _request: Request[Any], new_fold: Callable[[], Fold]) -> None:
         self.handed_out = False
         self.fold = new_fold()
-        self.read = self.fold.read
+        self.read: Callable[[bytes, int, Strides], int] = self.fold.read
 
     @property
     def rows(self) -> int:

@@ -46,7 +46,7 @@ class Hearing:
     ) -> None:
         self.name = name
         self.timeout = timeout
-        self.closed = False
+        self.closed: bool = False
         self.is_owing = False
         self._idle_timeout = idle_timeout
         self._namespace = Namespace(netns)

@@ -1,16 +1,18 @@
 """One kernel socket that hears multicasts.
 
-May call ``transport.bursts``, ``transport.socket``, ``transport.forks`` and ``wire``.
+May call ``transport.bursts``, ``transport.forks``, ``transport.kernel``, ``transport.socket`` and
+``wire``.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from netlink_safe.transport.bursts import BurstBuffer
 from netlink_safe.transport.forks import forks
+from netlink_safe.transport.kernel import foremost
 from netlink_safe.transport.socket import KernelSocket
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def since(now: int, before: int) -> int:
 class ListeningSocket(KernelSocket):
     """A socket that hears multicasts, with the credentials of who sent them."""
 
-    OPTIONS = ((socket.SOL_SOCKET, socket.SO_PASSCRED),)
+    OPTIONS: ClassVar[tuple[tuple[int, int], ...]] = ((socket.SOL_SOCKET, socket.SO_PASSCRED),)
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class ListeningSocket(KernelSocket):
         purpose: str = "",
     ) -> None:
         super().__init__(protocol, receive_buffer, groups, port_id, purpose)
-        self.overruns = 0
+        self.overruns: int = 0
         self._buffer = buffer or BurstBuffer()
 
     def receive_many(self) -> list[Burst]:
@@ -53,7 +55,7 @@ class ListeningSocket(KernelSocket):
             self.check_usable()
         while True:
             try:
-                return self._buffer.receive(self._socket.fileno())
+                return foremost().receive_burst(self._socket, self._buffer)
             except OSError as error:
                 self.check_usable()
                 if error.errno != errno.ENOBUFS:

@@ -137,7 +137,7 @@ class no_waiting:  # noqa: N801  # used as a function is; as a decorator it woul
             raise LocalProtocolError("this no_waiting() was entered already; make one for each")
         held[self._token] = (new_holding(NO_WAITING),)
 
-    __exit__ = Attribute("_leave")
+    __exit__: Attribute = Attribute("_leave")
 
 
 def new_holding(name: str) -> Holding:

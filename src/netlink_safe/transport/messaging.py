@@ -59,7 +59,7 @@ class UserSocket(ListeningSocket):
         self, protocol: int, receive_buffer: int, groups: Iterable[int], port_id: int
     ) -> None:
         super().__init__(protocol, receive_buffer, groups, port_id, BurstBuffer(MOST, ROOM))
-        self.largest = self.send_limit()
+        self.largest: int = self.send_limit()
         self._sending = Sending(self._socket)
 
     def send_nowait(self, payload: bytes, port_id: int) -> None:

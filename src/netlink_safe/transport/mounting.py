@@ -1,9 +1,9 @@
 """A sysfs mount that stands in no mount table, of the calling thread's network namespace.
 
 ``fsopen(2)``, ``fsconfig(2)`` and ``fsmount(2)``, Linux 5.2 and newer, with CAP_SYS_ADMIN.
-Python has no names for them; their numbers are the same on every architecture but Alpha.
+Python has no names for them.
 
-Calls nothing of ours.
+May call ``transport.machine``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import ctypes
 import os
 from typing import Final
 
-_FSOPEN: Final = 430
-_FSCONFIG: Final = 431
-_FSMOUNT: Final = 432
+from netlink_safe.transport.machine import HERE
+
+_FSOPEN: Final = HERE.system_calls + 430
+_FSCONFIG: Final = HERE.system_calls + 431
+_FSMOUNT: Final = HERE.system_calls + 432
 _CLOEXEC: Final = 1
 _CREATE: Final = 6
 _NOSUID_NODEV_NOEXEC: Final = 2 | 4 | 8

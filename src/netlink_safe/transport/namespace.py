@@ -37,7 +37,7 @@ class HasFileno(Protocol):
 
 
 #: A name, a path (with a slash, or path-like), a pid, an object with a descriptor, or ours (None).
-NetworkNamespace: TypeAlias = "str | os.PathLike[str] | int | HasFileno | None"
+NetworkNamespace: TypeAlias = str | os.PathLike[str] | int | HasFileno | None
 
 
 class Namespace:
@@ -54,7 +54,7 @@ class Namespace:
         self._lock = threading.RLock()  # a signal handler may close what its thread is opening
         self._forks = forks()
         self._netns = _checked(netns)
-        self.label = label(netns)
+        self.label: str | None = label(netns)
         if netns is None or isinstance(netns, HasFileno):
             self._descriptor = _open(netns)  # now: it is the calling thread's, or may be closed
 
@@ -79,7 +79,7 @@ class Namespace:
         thread.start()
         thread.join()
         if failure:
-            raise failure[0]
+            raise failure.pop()  # else the error and the frames of its traceback hold each other
         return outcome[0]
 
     def read(self, names: Iterable[str]) -> list[str]:

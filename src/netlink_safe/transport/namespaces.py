@@ -4,18 +4,20 @@ Those that have a name stand under /run/netns; of the others only a process that
 by /proc.  What may not be looked at is counted.  Each is opened, and found again by what the open
 file is, since names go away and pids become another's.
 
-May call ``transport.namespace``.
+May call ``transport.namespace`` and ``transport.processes``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
 from netlink_safe.transport.namespace import NAMED, THREAD
+from netlink_safe.transport.processes import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +35,7 @@ class HeldNamespace:
     def __init__(self, path: str) -> None:
         """Raises OSError."""
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.identity = _identity(os.fstat(self._descriptor))
+        self.identity: Identity = _identity(os.fstat(self._descriptor))
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -71,10 +73,14 @@ def namespaces(limit: int = LIMIT) -> Namespaces:
             if len(found) >= limit:
                 left_out.add(identity)
                 continue
-            with contextlib.suppress(OSError):  # it has gone meanwhile, and so is none
+            try:
                 held = HeldNamespace(path)
-                if held.identity == identity:
-                    found[identity] = label or f"net:[{identity[1]}]", held
+            except OSError as error:  # it has gone meanwhile, and so is none
+                if error.errno in {errno.EMFILE, errno.ENFILE}:
+                    left_out.add(identity)
+                continue
+            if held.identity == identity:
+                found[identity] = label or f"net:[{identity[1]}]", held
     return Namespaces(dict(found.values()), unseen, len(left_out))
 
 
@@ -95,7 +101,8 @@ def _lived_in() -> Iterator[tuple[str, str, Identity | None]]:
         try:
             identity = _identity(os.stat(path))
         except PermissionError:
-            yield "", path, None
+            if not has_ended(int(pid)):
+                yield "", path, None
         except OSError:  # it has ended
             continue
         else:

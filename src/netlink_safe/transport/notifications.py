@@ -40,7 +40,7 @@ class Notifications:
 
     def __init__(self, families: Families, wanted: FollowedFamily) -> None:
         has_table = wanted.snapshot is not None
-        self.name = f"notifications of {wanted.family}"
+        self.name: str = f"notifications of {wanted.family}"
         self.takes: str | None = "a snapshot" if has_table else "the family"
         self.why_no_look = None if has_table else "no snapshot was asked for"
         self._families = families

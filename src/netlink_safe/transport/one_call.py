@@ -30,7 +30,7 @@ class Anew:
     __slots__ = ("__iter__",)
 
     def __init__(self, iterator: Callable[[], Iterator[Any]]) -> None:
-        self.__iter__ = iterator
+        self.__iter__: Callable[[], Iterator[Any]] = iterator
 
 
 def for_each(function: Callable[[Any], object], items: Iterable[Any]) -> Callable[[], None]:
@@ -54,7 +54,7 @@ class Leaving(io.IOBase):
     closed = True  # so that nobody closes it when it goes
 
     def __init__(self, let_go: Callable[[], None]) -> None:
-        self.close = let_go  # type: ignore[method-assign]  # a function of Python may be no call into C
+        self.close: Callable[[], None] = let_go  # a function of Python may be no call into C
 
 
 class Attribute(property):

@@ -26,7 +26,7 @@ Requests: TypeAlias = Request[Row] | Iterable[Request[Row]]
 
 #: By protocol, what makes requests, for an error to tell.
 BUILDERS: Final = {
-    NETLINK_SOCK_DIAG: "tcp_sockets() and tcp_socket() make some",
+    NETLINK_SOCK_DIAG: "tcp_sockets(), unix_sockets() and their like make some",
     NETLINK_ROUTE: "link(), links() and set_link() make some",
 }
 

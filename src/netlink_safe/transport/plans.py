@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import DumpInterrupted, NetlinkError, NetlinkTimeout
 from netlink_safe.protocol.pauses import Pauses
-from netlink_safe.protocol.plans import HERE, Ask, AskFamily, Done, OwnersOf, Pause, Place
+from netlink_safe.protocol.plans import (
+    HERE,
+    Ask,
+    AskFamily,
+    Call,
+    ClosedProcesses,
+    Done,
+    Leave,
+    OwnersOf,
+    OwnSockets,
+    Pause,
+    Place,
+)
 from netlink_safe.transport import families, steps
 from netlink_safe.transport.buffers import default_request_buffer
 from netlink_safe.transport.census import enter
@@ -21,18 +33,21 @@ from netlink_safe.transport.namespace import NAMED, THREAD, Namespace, NetworkNa
 from netlink_safe.transport.owners import owners_of
 from netlink_safe.transport.pool import SocketPool
 from netlink_safe.transport.terms import Wait
-from netlink_safe.wire.constants import NETLINK_GENERIC, NETLINK_ROUTE
+from netlink_safe.wire.constants import NETLINK_GENERIC
 
 if TYPE_CHECKING:
     from netlink_safe.protocol.generic import Controller
     from netlink_safe.protocol.plans import Plan, Result, Wish
     from netlink_safe.protocol.request import Request
+    from netlink_safe.transport.census import Kind
     from netlink_safe.transport.socket import Memory
     from netlink_safe.transport.terms import Steps, Terms
 
 _OPENING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 #: There may be a namespace, and it was not found for want of something else.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+_CLOSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 class _Descriptor:
@@ -54,11 +69,12 @@ class Hands:
         self._pools: dict[tuple[Place, int], SocketPool] = {}
         self._families: dict[Place, Families] = {}
         self._descriptors: dict[tuple[int, int], Place] = {}
+        self._closed_processes = 0
 
     def grant(self, wish: Wish, terms: Terms) -> Steps[Any, Any]:
         """What a wish comes to.  Raises NetlinkError, OSError."""
         if isinstance(wish, Ask):
-            pool = self._pool(wish.place, NETLINK_ROUTE)
+            pool = self._pool(wish.place, wish.request.protocol)
             return (yield from _undisturbed(pool, wish.request, terms))
         if isinstance(wish, AskFamily):
             known = self._families.get(wish.place)
@@ -70,6 +86,17 @@ class Hands:
         if isinstance(wish, OwnersOf):
             namespace = self._pool(wish.place, NETLINK_GENERIC).namespace
             return owners_of(namespace, wish.port_ids)
+        if isinstance(wish, ClosedProcesses):
+            return self._closed_processes
+        if isinstance(wish, OwnSockets):
+            return {inode for pool in self._pools.values() for inode in pool.inodes()}
+        if isinstance(wish, Leave):
+            self._leave(wish.place)
+            return None
+        if isinstance(wish, Call):
+            if terms.deadline.remaining() <= 0:
+                raise terms.timed_out(terms.doing)
+            return wish.function()
         if isinstance(wish, Pause):
             yield Wait(None, min(wish.seconds, terms.deadline.remaining()))
             if terms.deadline.remaining() <= 0:
@@ -94,6 +121,12 @@ class Hands:
                 os.close(place.descriptor)
         self._descriptors.clear()
 
+    def _leave(self, place: Place) -> None:
+        """Close the sockets there; those where one is stay, for they share its namespace."""
+        if place.descriptor is not None:
+            for key in [key for key in self._pools if key[0] == place]:
+                self._pools.pop(key).close()
+
     def _pool(self, place: Place, protocol: int) -> SocketPool:
         pool = self._pools.get((place, protocol))
         if pool is None:
@@ -117,18 +150,24 @@ class Hands:
         except OSError as error:  # it has ended, or may not be looked at
             if error.errno in _EXHAUSTED:
                 raise
+            self._closed_processes += error.errno in _CLOSED
 
     def _keep(self, label: str | None, number: int) -> None:
         """Keep a descriptor, unless there is one of the same namespace."""
         status = os.fstat(number)
+        if any(device != status.st_dev for device, _ in self._descriptors):
+            os.close(number)  # a file in /run/netns that nothing is mounted on
+            return
         place = Place(label, number)
         if self._descriptors.setdefault((status.st_dev, status.st_ino), place) is not place:
             os.close(number)
 
 
-def carried_out(plan: Plan[Result], hands: Hands, terms: Terms) -> Steps[Any, Result]:
-    """Carry a plan out, and return its result."""
-    enter("route", hands, terms.tally)  # its sockets count with it, whatever they speak
+def carried_out(
+    plan: Plan[Result], hands: Hands, terms: Terms, kind: Kind = "route"
+) -> Steps[Any, Result]:
+    """Carry a plan out, and return its result; it counts as one of that kind."""
+    enter(kind, hands, terms.tally)  # its sockets count with it, whatever they speak
     answer: Any = None
     error: Exception | None = None
     late: tuple[Exception | None, int] = (None, 0)  # NetlinkTimeout, and how much it tells itself

@@ -9,6 +9,7 @@ May call ``transport``, ``protocol`` and ``errors``.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,7 @@ OPENING: Final = "opening"
 class SocketPool:
     """Opens, keeps and closes; counts for ``statistics``.  Any thread may call it.
 
+    ``receive_buffer`` is in the bytes that setsockopt takes.
     ``closed_error`` is what a surface calls ClosedError.
     """
 
@@ -41,8 +43,8 @@ class SocketPool:
     def __init__(self, protocol: int, receive_buffer: int, namespace: Namespace) -> None:
         self.protocol = protocol
         self.namespace = namespace
-        self.tally = Tally()
-        self.closed = False
+        self.tally: Tally = Tally()
+        self.closed: bool = False
         self._forks = forks()
         self._receive_buffer = receive_buffer
         self._effective_receive_buffer = 0
@@ -61,8 +63,15 @@ class SocketPool:
         try:
             sock = self._idle.pop()
         except IndexError:
-            sock = self.namespace.run(lambda: NetlinkSocket(self.protocol, self._receive_buffer))
-            self._effective_receive_buffer = sock.effective_receive_buffer
+            return self.acquire_fresh()
+        self._busy.add(sock)
+        return sock
+
+    def acquire_fresh(self) -> NetlinkSocket:
+        """A new one, whose queue nobody can have filled yet.  Raises ClosedError."""
+        self.check_open()
+        sock = self.namespace.run(lambda: NetlinkSocket(self.protocol, self._receive_buffer))
+        self._effective_receive_buffer = sock.effective_receive_buffer
         self._busy.add(sock)
         return sock
 
@@ -115,6 +124,10 @@ class SocketPool:
         """Port ID and memory of each socket that is open; their drops are counted."""
         looks = [(sock.port_id, sock.look(self.tally)) for sock in [*self._idle, *self._busy]]
         return [(port_id, memory) for port_id, memory in looks if memory is not None]
+
+    def inodes(self) -> set[int]:
+        """By what the kernel's own lists name the sockets that are open."""
+        return {os.fstat(sock.fileno()).st_ino for sock in [*self._idle, *self._busy]}
 
     def _close_idle(self) -> None:
         while self._idle:

@@ -87,7 +87,7 @@ class Pump:
         on_undelivered: Callable[[Undelivered], object] | None,
     ) -> None:
         self.backlog = backlog
-        self.is_over = False
+        self.is_over: bool = False
         self.wakeup: Wakeup | None = Wakeup()
         backlog.sleepers = self.wakeup.announced
         self._end = end

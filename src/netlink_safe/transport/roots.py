@@ -4,7 +4,7 @@ The kernel signs what it multicasts in a network namespace as root of its owner
 (``lib/kobject_uevent.c``: uevent_net_broadcast_tagged), and a reader sees that user by the number
 that it has in the reader's own user namespace, or as nobody where it has none.
 
-May call ``protocol``.
+May call ``transport.machine`` and ``protocol``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import sys
 from typing import Final
 
 from netlink_safe.protocol.trust import Roots
+from netlink_safe.transport.machine import HERE
 
 OWN: Final = "/proc/thread-self/ns/net"
 USER: Final = "/proc/thread-self/ns/user"
 NOBODY: Final = "/proc/sys/kernel/overflowuid"
-NS_GET_USERNS: Final = 0xB701
-NS_GET_OWNER_UID: Final = 0xB704
+#: NSIO of ``include/uapi/linux/nsfs.h``.
+NS_GET_USERNS: Final = HERE.ioctl(0xB7, 1)
+NS_GET_OWNER_UID: Final = HERE.ioctl(0xB7, 4)
 
 
 def roots() -> Roots:

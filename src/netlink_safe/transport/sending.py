@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netlink_safe.transport.kernel import End
+
 _ADDRESS: Final = struct.Struct("=HxxII")
 _ADDRESS_SIZE: Final = _ADDRESS.size
 _FLAGS: Final = int(socket.MSG_DONTWAIT)
@@ -51,8 +53,8 @@ for _function in (_sendto, _multicast):
 class Sending:
     """The sending side of a netlink socket, as long as its owner has not closed it."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._descriptor = sock.fileno()
+    def __init__(self, end: End) -> None:
+        self._descriptor = end.fileno()
 
     def send_now(self, payload: bytes, port_id: int) -> int:
         """Send to a port without waiting; 0, or the errno."""

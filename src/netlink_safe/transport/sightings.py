@@ -31,7 +31,7 @@ class Sightings:
     kind: Kind = "uevents"
 
     def __init__(self, subscription: Subscription, is_foreign: bool) -> None:
-        self.name = subscription.name
+        self.name: str = subscription.name
         self.why_no_look: str | None = None
         self.takes = "coldplug takes sysfs" if subscription.begins_with_look else None
         self._subscription = subscription

@@ -7,7 +7,8 @@ either (``net/netlink/af_netlink.c``: netlink_attachskb asks for the same bit, N
 Every receive is of at least 32 KiB (``net/netlink/af_netlink.c``: the kernel's dump chunks follow
 the largest receive so far on a socket, up to 32 KiB, so that a shorter one would truncate them).
 
-May call ``transport.buffers``, ``transport.forks``, ``protocol``, ``wire`` and ``errors``.
+May call ``transport.buffers``, ``transport.forks``, ``transport.kernel``, ``transport.machine``,
+``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import attrs
 from netlink_safe.errors import ClosedError, LocalProtocolError, NotSupported, OverrunError
 from netlink_safe.transport.buffers import set_receive_buffer
 from netlink_safe.transport.forks import check_not_forked, forks
+from netlink_safe.transport.kernel import foremost
+from netlink_safe.transport.machine import HERE
 from netlink_safe.wire.constants import (
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,
@@ -35,19 +38,14 @@ from netlink_safe.wire.constants import (
 from netlink_safe.wire.datagram import Datagram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from netlink_safe.protocol.statistics import Tally
 
 RECEIVE_SIZE: Final = 64 * 1024
-KERNEL: Final = (0, 0)
 #: What the kernel keeps of a send buffer for itself (net/netlink/af_netlink.c: netlink_sendmsg).
 SPARE: Final = 32
-SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("=9I")
-
-#: Called with each kernel socket as it is opened; this is where tests make real faults.
-opened: Final[list[Callable[[socket.socket], None]]] = []
 
 
 @attrs.frozen(slots=True)
@@ -81,16 +79,14 @@ class KernelSocket:
         self._purpose = purpose
         self._drops_counted = 0
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
-            )
+            self._socket = foremost().open(protocol)
         except OSError as error:
             if error.errno in {errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT}:
                 raise NotSupported(error.errno, f"netlink protocol {protocol}") from error
             raise
         try:
             self._socket.setblocking(False)
-            self.effective_receive_buffer = set_receive_buffer(self._socket, receive_buffer)
+            self.effective_receive_buffer: int = set_receive_buffer(self._socket, receive_buffer)
             for level, option in self.OPTIONS:
                 with contextlib.suppress(OSError):  # ENOPROTOOPT: older than the option
                     self._socket.setsockopt(level, option, 1)
@@ -98,8 +94,7 @@ class KernelSocket:
             for group in groups:
                 self._join(group)
             self.port_id: int = self._socket.getsockname()[0]
-            for hook in opened:
-                hook(self._socket)
+            foremost().opened(self._socket)
         except BaseException:  # whatever it is, the descriptor must not outlive it
             self._socket.close()
             raise
@@ -121,7 +116,7 @@ class KernelSocket:
         (``net/netlink/af_netlink.c``: netlink_overrun counts sk_drops).
         """
         try:
-            raw = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+            raw = self._socket.getsockopt(socket.SOL_SOCKET, HERE.memory_info, _MEMINFO.size)
         except OSError:
             return Memory(0, self.effective_receive_buffer, 0)
         words = _MEMINFO.unpack(raw)
@@ -176,10 +171,10 @@ class KernelSocket:
 
 
 class NetlinkSocket(KernelSocket):
-    """A socket that asks the kernel."""
+    """A socket that asks the kernel; its buffer and the longest receive are in bytes."""
 
-    #: Only newer kernels know them (4.3, 4.12, 4.20); without them errors say less.
-    OPTIONS = (
+    #: Known to Linux 4.3, Linux 4.12 and Linux 4.20; without them errors say less.
+    OPTIONS: ClassVar[tuple[tuple[int, int], ...]] = (
         (SOL_NETLINK, NETLINK_CAP_ACK),
         (SOL_NETLINK, NETLINK_EXT_ACK),
         (SOL_NETLINK, NETLINK_GET_STRICT_CHK),
@@ -205,7 +200,7 @@ class NetlinkSocket(KernelSocket):
         """
         self.check_usable()
         try:
-            self._socket.sendto(data, socket.MSG_DONTWAIT, KERNEL)
+            foremost().send(self._socket, data)
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
@@ -223,9 +218,7 @@ class NetlinkSocket(KernelSocket):
         if self._forks != forks():
             self.check_usable()
         try:
-            data, _, flags, address = self._socket.recvmsg(
-                self._receive_size, 0, socket.MSG_DONTWAIT
-            )
+            data, _, flags, address = foremost().receive(self._socket, self._receive_size)
         except BlockingIOError:
             return None
         except OSError as error:

@@ -18,6 +18,7 @@ May call ``transport``, ``protocol``, ``wire`` and ``errors``.
 
 from __future__ import annotations
 
+import errno
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,6 +34,7 @@ from netlink_safe.protocol.deadline import given_up_at
 from netlink_safe.protocol.exchange import Exchange
 from netlink_safe.protocol.trust import reject_reply
 from netlink_safe.transport.gathering import Folded, Kept, Rows
+from netlink_safe.transport.lookups import filled_in
 from netlink_safe.transport.pool import answered
 from netlink_safe.transport.terms import Collector, Wait
 
@@ -53,6 +55,8 @@ def ask(pool: SocketPool, requests: Sequence[Request[Row]], terms: Terms) -> Ste
     """Yield the rows of each request in turn.
 
     A request is asked again only while none of its rows was handed out.
+    Raises NetlinkTimeout, KernelError, OverrunError, DumpInterrupted, TruncatedError, DecodeError,
+    ClosedError; LocalProtocolError in the child of a fork.
     """
     for request in requests:
         yield from _asked(pool, request, terms, partial(Rows, terms=terms))
@@ -64,7 +68,10 @@ def fold(
     terms: Terms,
     new_fold: Callable[[], Fold],
 ) -> Steps[Any, list[Fold]]:
-    """Fold the rows of each request, and return a fold for each that was answered."""
+    """Fold the rows of each request, and return a fold for each that was answered.
+
+    Raises as ``ask`` does.
+    """
     folds: list[Fold] = []
     for request in requests:
         folded = yield from _asked(pool, request, terms, partial(Folded, new_fold=new_fold))
@@ -116,19 +123,27 @@ def _attempts(
     new_collector: Callable[[Request[Any]], AnyCollector],
 ) -> Steps[Any, AnyCollector]:
     terms.doing = request.name
+    if request.lookups:
+        terms.may_stall = True
+        yield []
+        request = filled_in(request, pool.namespace)
     terms.outcome = "none" if request.idempotent else "unknown"
     for number in range(1, ATTEMPTS + 1):
         is_last = number == ATTEMPTS or not request.idempotent
         collector = new_collector(request)
         terms.collectors.append(collector)
-        sock = pool.acquire()
+        sock = pool.acquire() if number == 1 else pool.acquire_fresh()
         ended_well = False
         terms.attempts += 1
         terms.tally.attempts += 1
         try:
             yield from _attempt(pool, sock, request, terms, collector, is_last)
             ended_well = True
-        except (_Late, InconsistentError) as error:
+        except (_Late, InconsistentError, KernelError) as error:
+            # No room for a first chunk in a queue that strangers have filled is told as an errno
+            # (net/netlink/af_netlink.c: netlink_dump, from __netlink_dump_start).
+            if isinstance(error, KernelError) and error.errno != errno.ENOBUFS:
+                raise
             if isinstance(error, OverrunError):
                 terms.tally.overruns += 1
             again = not (is_last or collector.handed_out or terms.deadline.remaining() <= 0)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from netlink_safe.protocol.sighting import Sighting
 
 DATA: Final = "/run/udev/data"
+#: How many bytes of a file are read; udevd's have a few hundred.
+_LONGEST: Final = 1 << 20
 _NUMBER: Final = re.compile(rb"^(MAJOR|MINOR|IFINDEX)=([0-9]+)$", re.MULTILINE)
 _PROPERTY: Final = re.compile(rb"^E:(.*\n)", re.MULTILINE)
 
@@ -29,7 +31,7 @@ def processed(path: bytes, sighting: Sighting, is_foreign: bool) -> Sighting | N
     """
     if not sighting.is_device or not os.path.isdir(DATA):
         return sighting
-    numbers = dict(_NUMBER.findall(sighting.uevent))
+    numbers = dict(reversed(_NUMBER.findall(sighting.uevent)))  # the first is the driver core's
     if is_foreign and b"IFINDEX" in numbers:
         return sighting
     subsystem = sighting.subsystem or b""
@@ -42,7 +44,8 @@ def processed(path: bytes, sighting: Sighting, is_foreign: bool) -> Sighting | N
         name = b"+%b:%b" % (subsystem, os.path.basename(path))
     try:
         with open(os.path.join(DATA.encode(), name), "rb") as file:
-            noted = file.read()
+            noted = file.read(_LONGEST)
     except OSError:
         return None if numbers else sighting
-    return attrs.evolve(sighting, uevent=sighting.uevent + b"".join(_PROPERTY.findall(noted)))
+    # The first of a name counts, and what a rule has set is what udevd sends.
+    return attrs.evolve(sighting, uevent=b"".join(_PROPERTY.findall(noted)) + sighting.uevent)

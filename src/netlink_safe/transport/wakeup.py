@@ -73,7 +73,7 @@ class Signal:
     """Something that one waits for, and another gives, once."""
 
     def __init__(self) -> None:
-        self.is_given = False
+        self.is_given: bool = False
         self._wakeup: Wakeup | None = Wakeup()
 
     def give(self) -> None:

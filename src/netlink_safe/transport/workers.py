@@ -63,10 +63,10 @@ class _Burst:
         self._lock = threading.RLock()  # the collector may close us in here
         self._abandoned = False
         self._done = False
-        self.started = False
-        self.quick = False
+        self.started: bool = False
+        self.quick: bool = False
         self.yielded: list[Wait | list[Any]] = []
-        self.ended = False
+        self.ended: bool = False
         self.result: Any = None
         self.error: BaseException | None = None
 

@@ -30,6 +30,8 @@ from netlink_safe.wire.header import HEADER, Message, align
 
 _ERRNO: Final = struct.Struct("=i")
 _U32: Final = struct.Struct("=I")
+#: MAX_ERRNO (``include/linux/err.h``): no errno of the kernel's is larger.
+_MOST: Final = 4095
 
 
 @attrs.frozen(slots=True)
@@ -63,6 +65,8 @@ def _read_errno(data: bytes, message: Message) -> int:
     if message.end - message.payload < _ERRNO.size:
         raise DecodeError("an acknowledgement without an errno", message.payload)
     (errno,) = _ERRNO.unpack_from(data, message.payload)
+    if errno < -_MOST:
+        raise DecodeError(f"an acknowledgement with {errno}, which is no errno", message.payload)
     return max(-int(errno), 0)
 
 

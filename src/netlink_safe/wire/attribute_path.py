@@ -47,8 +47,6 @@ def path_at(message: bytes, start: int, offset: int) -> tuple[int, ...]:
             for type_, first, after in iterate_attributes(message, start, end):
                 if first - ATTRIBUTE.size <= offset < after:
                     path = (*path, type_)
-                    if first - ATTRIBUTE.size == offset:
-                        return path
                     start, end = first, after
                     break
             else:

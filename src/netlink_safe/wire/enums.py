@@ -5,12 +5,10 @@ Calls nothing of ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import enum
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    import enum
-
-Member = TypeVar("Member", bound="enum.IntEnum")
+Member = TypeVar("Member", bound=enum.IntEnum)
 
 
 def newer_member(
@@ -23,3 +21,18 @@ def newer_member(
     member._name_ = f"{prefix}_{value}"
     member._value_ = value
     return member
+
+
+class NewerFlags(enum.IntFlag):
+    """Flags of which the kernel may set more than are listed; those are kept, as bits.
+
+    Python remembers each combination that it has met for as long as it runs, which is well for the
+    few of bits that are listed; of others a number of 32 bits has more than there is memory.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> NewerFlags:
+        member: NewerFlags = super()._missing_(value)
+        if member.value & ~sum(cls):
+            cls._value2member_map_.pop(member.value, None)
+        return member

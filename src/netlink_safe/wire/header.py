@@ -10,12 +10,15 @@ May call ``errors`` and ``wire.constants``.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from netlink_safe.errors import DecodeError
 from netlink_safe.wire.constants import NLM_F_DUMP_INTR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEADER: Final = struct.Struct("=IHHII")
 
@@ -64,6 +67,15 @@ def parse_message(data: bytes, offset: int) -> Message:
     return Message(type_, flags, sequence, port_id, offset, offset + length)
 
 
+def iterate_messages(data: bytes) -> Iterator[Message]:
+    """Each message of a datagram.  Raises DecodeError for a length that cannot be."""
+    offset = 0
+    while offset < len(data):
+        message = parse_message(data, offset)
+        yield message
+        offset = message.next
+
+
 class Strides:
     """How far it is from a row of one reply to the next message, by the row's header.
 
@@ -74,7 +86,7 @@ class Strides:
 
     def __init__(self, row_type: int, row_minimum: int, sequence: int, port_id: int) -> None:
         self.known: dict[bytes, int] = {}
-        self.interrupted = False
+        self.interrupted: bool = False
         self._row_minimum = row_minimum
         self._expected = (row_type, sequence, port_id)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -62,8 +63,9 @@ def encode_values(
         one = _UNKNOWN if policy is None else policy.get(type_, _UNKNOWN)
         nested = None if policy is None else policy.nested(type_)
         is_array = one.kind is AttributeKind.NESTED_ARRAY
-        is_several = isinstance(value, list) and (not is_array or _are_arrays(value))
-        each = value if is_several and isinstance(value, list) else [value]
+        each = [value]
+        if isinstance(value, list) and (not is_array or _are_arrays(value)):
+            each = value
         built += [_encode(type_, one_value, one, nested, where) for one_value in each]
     return b"".join(built)
 
@@ -191,13 +193,15 @@ def decode_values(attributes: Attributes, policy: Policy | None) -> dict[int, An
     Raises DecodeError for an attribute that says that it is nested and holds none.
     """
     values = []
-    for type_, says_nested, payload, inside in attributes.each():
+    each = list(attributes.each())
+    times = Counter(type_ for type_, *_ in each)
+    for type_, says_nested, payload, inside in each:
         one = _UNKNOWN if policy is None else policy.get(type_, _UNKNOWN)
         nested = None if policy is None else policy.nested(type_)
         value: Any
         if one.kind is AttributeKind.NESTED_ARRAY:
             value = _nest(says_nested, payload, inside, partial(_array, policy=nested))
-            if isinstance(value, dict) and len(attributes.all(type_)) > 1:
+            if isinstance(value, dict) and times[type_] > 1:
                 value = payload  # in a list it would look like a member of one array
         elif says_nested or one.kind is AttributeKind.NESTED:
             value = _nest(says_nested, payload, inside, partial(decode_values, policy=nested))

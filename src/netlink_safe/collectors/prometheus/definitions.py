@@ -16,10 +16,10 @@ try:
         GaugeMetricFamily,
         Metric,
     )
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "collectors for Prometheus need prometheus_client: pip install 'netlink-safe[prometheus]'"
-    ) from error
+    ) from _missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,7 +23,7 @@ import attrs
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from prometheus_client.metrics_core import Metric
@@ -41,6 +41,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html; charset=utf-8"
 #: Python writes 2.0 for a number that clients in Go write as 2.
 WHOLE_NUMBER: Final = re.compile(rb"(?<=\d)\.0$", re.MULTILINE)
+#: A weight of 0 is a no.
+REFUSED: Final = re.compile(r"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 #: Fast, and nearly as small: the same words come again and again.
 COMPRESSION: Final = 3
 
@@ -90,7 +92,10 @@ def application(collectors: Sequence[TimedCollector], title: str) -> WSGIApplica
     slots = threading.BoundedSemaphore(SCRAPES)
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        found = _answer(environ, collectors, slots, title)
+        try:
+            found = _answer(environ, collectors, slots, title)
+        except OSError as error:  # which a server might take for one of the connection
+            raise RuntimeError(f"a scrape failed: {error}") from error
         headers = [("Content-Type", found.content_type), ("Content-Length", str(len(found.body)))]
         start_response(f"{found.status.value} {found.status.phrase}", [*headers, *found.headers])
         return [found.body] if environ["REQUEST_METHOD"] != "HEAD" else []
@@ -141,12 +146,21 @@ def patience(environ: dict[str, Any]) -> float | None:
     return max(seconds - ON_THE_WAY, LEAST) if math.isfinite(seconds) else None
 
 
+def _encoder(accepted: str) -> tuple[Callable[[Any], bytes], str]:
+    """The format that is asked for; of a version that is none, the plain one."""
+    try:
+        return choose_encoder(accepted.replace('"', ""))
+    except (TypeError, ValueError):
+        return choose_encoder("")
+
+
 def _metrics(environ: WSGIEnvironment, scrape: Scrape) -> Answer:
-    encode, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+    encode, content_type = _encoder(environ.get("HTTP_ACCEPT", ""))
     body = encode(scrape)
     if content_type.startswith("text/plain"):
         body = WHOLE_NUMBER.sub(b"", body)
-    if not gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+    encodings = environ.get("HTTP_ACCEPT_ENCODING", "")
+    if not gzip_accepted(encodings) or REFUSED.search(encodings):
         return Answer(HTTPStatus.OK, content_type, body)
     packed = gzip.compress(body, COMPRESSION, mtime=0)
     return Answer(HTTPStatus.OK, content_type, packed, (("Content-Encoding", "gzip"),))

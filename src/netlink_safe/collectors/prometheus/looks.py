@@ -1,22 +1,25 @@
 """One look at the TCP sockets of one network namespace, and what came of it, an error or numbers.
 
-May call ``blocking``, ``collectors``, ``transport``, ``protocol`` and ``errors``.
+May call ``blocking``, ``collectors``, ``transport``, ``protocol``, ``wire`` and ``errors``.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+from weakref import ref
 
 import attrs
 
-from netlink_safe.blocking.sock_diag import open_sock_diag
+from netlink_safe.blocking.sock_diag import SockDiag
 from netlink_safe.collectors.tcp_detail import DetailFold
 from netlink_safe.collectors.tcp_survey import CONNECTIONS
 from netlink_safe.collectors.tcpstat import counted_blocking
 from netlink_safe.errors import NetlinkError, NetlinkTimeout
 from netlink_safe.families.tcp import tcp_sockets
 from netlink_safe.transport.namespace import label
+from netlink_safe.transport.opening import new_pool
+from netlink_safe.wire.constants import NETLINK_SOCK_DIAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from netlink_safe.collectors.tcp_stats import TcpStats
     from netlink_safe.collectors.tcp_survey import Survey
     from netlink_safe.protocol.deadline import Deadline
-    from netlink_safe.transport.namespace import NetworkNamespace
+    from netlink_safe.transport.namespace import Namespace, NetworkNamespace
 
 
 @attrs.frozen(slots=True)
@@ -57,12 +60,14 @@ class Look:
     """One look: how long it took, and a sight or why there is none.
 
     ``namespace`` is its label.
+    ``held_up`` is there for as long as a thread that was left behind is still at it.
     """
 
     namespace: str
     seconds: float
     sight: Sight | None
     error: Exception | None
+    held_up: ref[Namespace] | None = None
 
 
 class Teller(Protocol):
@@ -90,25 +95,39 @@ def look(
 
     Raises nothing but what is a fault of the program.
     """
-    began = deadline.spent()
+    began, socket = deadline.spent(), None
     try:
-        sight = _sight(aim, netns, ports, deadline)
+        left = deadline.remaining()
+        if not left:
+            raise NetlinkTimeout(
+                "the looks into other namespaces before this one", deadline.timeout
+            )
+        socket = new_pool(NETLINK_SOCK_DIAG, left, None, netns)
+        with SockDiag(socket, left, netns) as diag:
+            sight = _sight(aim, diag, label(netns), ports, deadline)
     except (NetlinkError, OSError, RuntimeError) as error:  # no thread to be had, the last
-        return Look(namespace, deadline.spent() - began, None, error)
+        _forget_frames(error)
+        held_up = ref(socket.namespace) if socket and isinstance(error, NetlinkTimeout) else None
+        return Look(namespace, deadline.spent() - began, None, error, held_up)
     return Look(namespace, deadline.spent() - began, sight, None)
 
 
-def _sight(aim: Aim, netns: NetworkNamespace, ports: frozenset[int], deadline: Deadline) -> Sight:
-    left = deadline.remaining()
-    if not left:
-        raise NetlinkTimeout("the looks into other namespaces before this one", deadline.timeout)
-    with open_sock_diag(timeout=left, netns=netns) as diag:
-        stats, texts = counted_blocking(diag, aim.survey, deadline, label(netns))
-        if not aim.takes_detail:
-            return Sight(stats, texts, None)
-        requests = tcp_sockets(states=CONNECTIONS, extensions=("info",) if aim.info else ())
-        new_fold = partial(DetailFold, aim.info, aim.dimensions, ports | stats.accept_queues.keys())
-        first, *others = diag.fold(requests, new_fold, timeout=deadline)
-        for other in others:
-            first.add(other)
-        return Sight(stats, texts, first)
+def _forget_frames(error: BaseException | None) -> None:
+    """Tracebacks would hold our frames, and so what keeps the namespace there, in a circle."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
+def _sight(
+    aim: Aim, diag: SockDiag, where: str | None, ports: frozenset[int], deadline: Deadline
+) -> Sight:
+    stats, texts = counted_blocking(diag, aim.survey, deadline, where)
+    if not aim.takes_detail:
+        return Sight(stats, texts, None)
+    requests = tcp_sockets(states=CONNECTIONS, extensions=("info",) if aim.info else ())
+    new_fold = partial(DetailFold, aim.info, aim.dimensions, ports | stats.accept_queues.keys())
+    first, *others = diag.fold(requests, new_fold, timeout=deadline)
+    for other in others:
+        first.add(other)
+    return Sight(stats, texts, first)

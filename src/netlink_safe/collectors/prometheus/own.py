@@ -90,7 +90,7 @@ class NetlinkSelfCollector:
     def collect(self, timeout: float | None = None) -> list[Metric]:
         """The families that have samples now.
 
-        It takes no time that ``timeout``, as other collectors have it, could limit.
+        It takes no time that ``timeout``, in seconds as of other collectors, could limit.
         Raises LocalProtocolError for one that is none.
         """
         if timeout is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from netlink_safe.errors import NetlinkTimeout
 from netlink_safe.transport.forks import tell_of_forks
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+#: By how many seconds who runs it may be late, who has begun before.
+GRACE: Final = 0.25
 
 
 class Shared(Generic[T]):
@@ -43,14 +46,21 @@ class Shared(Generic[T]):
                 running = self._running.setdefault(timeout, own)
             if running is own:
                 own.set_result(self._function(timeout))
-            elif not wait([running], timeout).done:
+            elif not wait([running], min(timeout + GRACE, threading.TIMEOUT_MAX)).done:
                 raise NetlinkTimeout("the scrape that was under way", timeout)
             return running.result()
         except BaseException as error:
             if not own.done():
-                own.set_exception(error)
+                own.set_exception(_for_others(error, timeout))
             raise
         finally:
             with self._lock:
                 if self._running.get(timeout) is own:
                     del self._running[timeout]
+
+
+def _for_others(error: BaseException, timeout: float) -> Exception:
+    """What those get who shared the run: what interrupts one thread is not theirs."""
+    if isinstance(error, Exception):
+        return error
+    return NetlinkTimeout("the scrape that was under way, which was interrupted", timeout)

@@ -28,12 +28,14 @@ from netlink_safe.collectors.tcp_detail import Dimension
 from netlink_safe.collectors.tcp_survey import survey
 from netlink_safe.errors import LocalProtocolError, NetlinkTimeout
 from netlink_safe.protocol.deadline import Deadline, checked_timeout
+from netlink_safe.transport.forks import tell_of_forks
 from netlink_safe.transport.locks import check_blocking_wait, waits
 from netlink_safe.transport.namespace import Namespace, label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from weakref import ref
 
     from prometheus_client.metrics_core import Metric
 
@@ -66,7 +68,7 @@ class TcpStatCollector:
     own ``scrape_timeout``, 10 seconds unless said).  What could not be had in time is not there:
     ``netlink_safe_collector_success`` is 0 then, the log of this module says why, once, and the
     next scrape starts afresh.
-    Scrapes that overlap share one look.  Any thread may call it.
+    Scrapes that overlap share one look, if they have the same timeout.  Any thread may call it.
 
     ``names`` are the library's own, or ``"node_exporter"``'s for dashboards that know them.
     ``method`` is ``"dump"`` or ``"counters"``, see ``collectors.tcpstat.collect``.
@@ -118,10 +120,12 @@ class TcpStatCollector:
         self._timeout = checked_timeout(timeout)
         self._common = () if netns is None and namespaces is None else (NETNS,)
         self._namespaces = namespaces or partial(dict, {label(netns) or "": netns})
-        self._lock = threading.Lock()
+        self.forked()
+        tell_of_forks(self)
         self._tellers: dict[str, Teller] = {}
         self._errors: Counter[tuple[str, str]] = Counter()
         self._failing: AbstractSet[str] = frozenset()
+        self._held_up: dict[str, ref[Namespace] | None] = {}
         self._shared = Shared(self._scrape)
 
     def describe(self) -> list[Metric]:
@@ -132,27 +136,42 @@ class TcpStatCollector:
     def collect(self, timeout: float | None = None) -> list[Metric]:
         """The families that have samples now, within ``timeout`` seconds if that is less.
 
-        Raises LockHeldError; whatever the kernel does or does not do is told by samples.
+        Raises LockHeldError, and LocalProtocolError for no number of seconds; whatever the kernel
+        does or does not do is told by samples.
         """
         check_blocking_wait()
         limit = self._timeout if timeout is None else min(checked_timeout(timeout), self._timeout)
         try:
             return self._shared.result(limit)
         except NetlinkTimeout as error:  # another's, that has begun before
-            return self._told([Look("", limit, None, error)], {})
+            with self._lock:
+                names = list(self._tellers) or [""]
+            return self._told([Look(name, limit, None, error) for name in names], {})
+
+    def forked(self) -> None:
+        """In a child nobody holds the lock."""
+        self._lock = threading.Lock()
 
     def _scrape(self, timeout: float) -> list[Metric]:
         deadline = Deadline(timeout)
-        wanted = self._namespaces()
+        try:
+            wanted = self._namespaces()
+        except OSError as error:  # such as no descriptor to be had
+            return self._told([Look("", deadline.spent(), None, error)], {})
         with self._lock:
             tellers = {name: self._tellers.get(name) or self._new_teller() for name in wanted}
             self._tellers = tellers
+            self._failing = self._failing & wanted.keys()
+            self._held_up = {name: self._held_up.get(name) for name in wanted}
             self._errors = Counter(
                 {key: count for key, count in self._errors.items() if key[0] in wanted}
             )
             ports = {name: teller.ports for name, teller in tellers.items()}
 
         def looked(name: str) -> Look:
+            if (earlier := self._held_up.get(name)) is not None and earlier() is not None:
+                error = NetlinkTimeout("an earlier look, which the kernel still holds up", timeout)
+                return Look(name, 0.0, None, error, earlier)  # or soon no thread would be left
             found = look(self._aim, name, wanted[name], ports[name], deadline)
             if found.sight is not None:
                 tellers[name].prepare(found.sight, deadline)
@@ -177,6 +196,7 @@ class TcpStatCollector:
                 else:
                     self._errors[each.namespace, type(each.error).__name__] += 1
                 self._tell_health(each, families, [*common, COLLECTOR])
+            self._held_up |= {each.namespace: each.held_up for each in looks if each.held_up}
             failing = {each.namespace: each for each in looks if each.error is not None}
             news = failing.keys() - self._failing
             self._failing = self._failing - {each.namespace for each in looks} | failing.keys()

@@ -31,7 +31,7 @@ PREFIX: Final = "netlink_safe_tcp_"
 #: The files of /proc/net that the kernel's counters are in.
 FILES: Final = ("snmp", "netstat")
 #: By file and prefix of its lines: a metric, the numbers that are added up for it, its meaning.
-KERNEL_COUNTERS: Final = {
+KERNEL_COUNTERS: Final[dict[tuple[str, str], tuple[tuple[str, tuple[str, ...], str], ...]]] = {
     ("snmp", "Tcp:"): (
         ("segments_sent", ("OutSegs",), "Segments sent, retransmissions included."),
         ("segments_retransmitted", ("RetransSegs",), "Segments sent once more."),
