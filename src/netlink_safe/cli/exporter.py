@@ -185,6 +185,9 @@ def command(
             f"cannot start {exporter_server.THREADS} threads: {error}; see RLIMIT_NPROC, TasksMax="
         )
         raise click.ClickException(told) from error
-    for each in server.addresses:
-        tell(f"serving http://{each}/metrics")
-    server.run()
+
+    def tell_where() -> None:
+        for each in server.addresses:
+            tell(f"serving http://{each}/metrics")
+
+    server.run(tell_where)

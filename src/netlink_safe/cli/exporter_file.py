@@ -6,6 +6,7 @@ May call ``cli.sd_notify``, ``collectors.prometheus.exposition``, click and prom
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import signal
 import time
@@ -54,23 +55,47 @@ def write(path: str, collectors: Sequence[TimedCollector], every: float | None) 
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     before = signal.signal(signal.SIGTERM, lambda number, _: signals.put(number))
     try:
+        path = _regular(path)
         due = time.monotonic()
         status = _write_once(path, collectors)
         trouble = ""
         sd_notify.notify(sd_notify.READY)
         while every is not None:
             due = max(due + every, time.monotonic())
-            try:
-                signals.get(timeout=max(0.0, due - time.monotonic()))
-            except queue.Empty:
-                trouble = _write_again(path, collectors, trouble)
-                sd_notify.notify(sd_notify.ALIVE)
-            else:
+            if _is_ended(signals, due):
                 sd_notify.notify(sd_notify.STOPPING)
                 return 0
+            trouble = _write_again(path, collectors, trouble)
+            sd_notify.notify(sd_notify.ALIVE)
         return status
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _regular(path: str) -> str:
+    """The file itself behind any links, which would else be replaced by one, as would a device.
+
+    Raises ClickException for what is there and is no regular file.
+    """
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise click.ClickException(f"cannot write {path}: it is no regular file")
+    return target
+
+
+def _is_ended(signals: queue.SimpleQueue[int], due: float) -> bool:
+    """Wait until something is due, telling systemd meanwhile that one lives; whether SIGTERM came.
+
+    A file may be written less often than systemd wants to hear.
+    """
+    watched = sd_notify.watchdog_seconds()
+    at_most = None if watched is None else watched / sd_notify.MARGIN
+    while (left := due - time.monotonic()) > 0:
+        with contextlib.suppress(queue.Empty):
+            signals.get(timeout=left if at_most is None else min(left, at_most))
+            return True
+        sd_notify.notify(sd_notify.ALIVE)
+    return not signals.empty()
 
 
 def _write_again(path: str, collectors: Sequence[TimedCollector], before: str) -> str:

@@ -16,13 +16,14 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from waitress.server import create_server
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, MultiSocketServer, create_server
 
 from netlink_safe.cli import sd_notify
 from netlink_safe.collectors.prometheus.exposition import SCRAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from wsgiref.types import WSGIApplication
 
@@ -36,8 +37,6 @@ IDLE: Final = 90
 #: Bytes; Prometheus sends a few hundred, and no body.
 LONGEST_HEADER: Final = 16 * 1024
 LONGEST_BODY: Final = 16 * 1024
-#: systemd is told so many times in the time that it gives.
-MARGIN: Final = 3
 #: Seconds in which the exporter has to answer itself.
 ANSWERS_WITHIN: Final = 5.0
 
@@ -55,6 +54,21 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """A connection, of which one request at a time is answered.
+
+    Whoever sends the next before that has its connection closed behind the answer.  Else one thread
+    would be kept for as long as it does not read, and the answers to all that it asked.
+    """
+
+    def service(self) -> None:
+        """Answer the first request."""
+        with self.requests_lock:
+            if len(self.requests) > 1:
+                self.requests[0].headers["CONNECTION"] = "close"
+        super().service()
 
 
 class Server:
@@ -80,15 +94,20 @@ class Server:
             log_socket_errors=False,
             ident="netlink-safe",
         )
+        for each in _listeners(self._server):
+            each.channel_class = Channel
         listening = getattr(self._server, "effective_listen", None)
-        self.addresses = [
+        self.addresses: list[Address] = [
             Address(host, int(port))
             for host, port in listening
             or [(self._server.effective_host, self._server.effective_port)]
         ]
 
-    def run(self) -> None:
-        """Serve until SIGTERM, which ends it well, or SIGINT.  Raises KeyboardInterrupt."""
+    def run(self, tell: Callable[[], None]) -> None:
+        """Serve until SIGTERM, which ends it well, or SIGINT.  Raises KeyboardInterrupt.
+
+        ``tell`` is called once a signal would do so.
+        """
         ended_by: list[int] = []
 
         def end(number: int, _frame: FrameType | None) -> None:
@@ -98,14 +117,23 @@ class Server:
         before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             with contextlib.suppress(Terminated), _watched(self.addresses[0]):
+                tell()
                 sd_notify.notify(sd_notify.READY)
                 self._server.run()
         finally:
             sd_notify.notify(sd_notify.STOPPING)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # What has ended by SIGTERM does not die of another one behind that.
+                signal.signal(number, signal.SIG_IGN if signal.SIGTERM in ended_by else handler)
         if signal.SIGINT in ended_by:
             raise KeyboardInterrupt
+
+
+def _listeners(server: BaseWSGIServer | MultiSocketServer) -> list[BaseWSGIServer]:
+    """What listens: the server, or those that it is made of."""
+    if isinstance(server, MultiSocketServer):
+        return [each for each in server.map.values() if isinstance(each, BaseWSGIServer)]
+    return [server]
 
 
 def _connections() -> int:
@@ -134,8 +162,8 @@ def _watched(address: Address) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(seconds / MARGIN):
-            if answers(address, min(seconds / MARGIN, ANSWERS_WITHIN)):
+        while not done.wait(seconds / sd_notify.MARGIN):
+            if answers(address, min(seconds / sd_notify.MARGIN, ANSWERS_WITHIN)):
                 sd_notify.notify(sd_notify.ALIVE)
 
     threading.Thread(target=watch, name="netlink_safe watchdog", daemon=True).start()

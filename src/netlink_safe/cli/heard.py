@@ -15,12 +15,13 @@ from netlink_safe.cli import options
 from netlink_safe.errors import NetlinkTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from click.decorators import FC
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
-for_seconds = click.option(
+as_json: options.Option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, an object a line."
+)
+for_seconds: options.Option = click.option(
     "--for",
     "seconds",
     type=float,
@@ -30,7 +31,7 @@ for_seconds = click.option(
 )
 
 
-def count_of(what: str) -> Callable[[FC], FC]:
+def count_of(what: str) -> options.Option:
     """The option that ends after so many of them."""
     return click.option(
         "--count", type=click.IntRange(min=1), metavar="N", help=f"End after N {what}."

@@ -5,9 +5,10 @@ May call ``cli``, ``errors`` and ``_version``.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 from netlink_safe.cli.tables import printable
 
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
 #: Verb to the module under ``cli`` that holds it, as ``command``, imported when it is called.
 VERBS: Final = {
     "tcpstat": "tcpstat",
+    "sockets": "sockets",
     "uevents": "uevents",
     "genl": "genl",
     "link": "link",
+    "doctor": "doctor",
     "exporter": "exporter",
+    "completion": "completion",
 }
+
+#: Verbs that take more than the command line itself: the extra of the package that has it all.
+OWN_EXTRA: Final = {"exporter": "exporter"}
+
+#: What a shell sets when it asks how to go on, as click names it.
+ASKED_BY: Final = "_NETLINK_SAFE_COMPLETE"
 
 FAILED: Final = 1
 #: As timeout(1) has it.
@@ -35,6 +45,7 @@ def main() -> NoReturn:
     """Run the command and exit with its status."""
     if sys.stdout is None:  # so does Python where its descriptor is closed
         sys.exit(_fail("standard output is closed"))
+    sys.stdout = _whole(sys.stdout)
     try:
         status = _run()
         sys.stdout.flush()
@@ -47,17 +58,37 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
+def _whole(out: TextIO) -> TextIO:
+    """Standard output that loses nothing: of an unbuffered one Python drops what a write leaves.
+
+    A name that its encoding lacks is written as an escape instead of ending everything.
+    """
+    if not isinstance(out, io.TextIOWrapper):
+        return out
+    errors = "backslashreplace" if out.errors == "strict" else out.errors
+    if not isinstance(out.buffer, io.RawIOBase):
+        out.reconfigure(errors=errors)
+        return out
+    return open(out.fileno(), "w", encoding=out.encoding, errors=errors, closefd=False)
+
+
 def _run() -> int:
     try:
         import click
     except ImportError:
-        return _fail("the command line needs click and rich: pip install 'netlink-safe[cli]'")
+        verb = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
+        extra = OWN_EXTRA.get(verb, "cli")
+        return _fail(f"the command line needs click and rich: pip install 'netlink-safe[{extra}]'")
     from netlink_safe.errors import NetlinkError, NetlinkTimeout
 
     try:
         # Not click's main(), which ends with a line and a status of its own on Ctrl-C and on a
         # closed pipe.
         group = _group()
+        if asked := os.environ.get(ASKED_BY):
+            from click.shell_completion import shell_complete
+
+            return shell_complete(group, {}, "netlink-safe", ASKED_BY, asked)
         with group.make_context("netlink-safe", sys.argv[1:]) as context:
             group.invoke(context)
         return 0

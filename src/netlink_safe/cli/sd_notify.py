@@ -14,6 +14,8 @@ ADDRESS: Final = "NOTIFY_SOCKET"
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
 ALIVE: Final = "WATCHDOG=1"
+#: It is told so many times in the time that it gives.
+MARGIN: Final = 3
 
 
 def notify(state: str) -> None:
@@ -22,7 +24,7 @@ def notify(state: str) -> None:
     if address.startswith("@"):  # a name that is no file
         address = "\0" + address[1:]
     if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto(state.encode(), address)
 

@@ -21,4 +21,6 @@ def table(rows: Iterable[Sequence[object]]) -> str:
 
 def printable(text: str) -> str:
     """The text without what would move a terminal's cursor: a device may call itself anything."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,41 +1,29 @@
 """``netlink-safe tcpstat``: TCP sockets by state, once or again and again.
 
-May call ``collectors.tcpstat``, ``cli.options``, ``cli.tcpstat_text``, ``cli.tcpstat_live`` and
-``errors``.
+May call ``collectors.tcpstat``, ``cli.options``, ``cli.pace``, ``cli.tcpstat_text`` and
+``cli.tcpstat_live``.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from netlink_safe.cli import options, tcpstat_text
+from netlink_safe.cli.pace import again_and_again
 from netlink_safe.collectors.tcpstat import TcpStats, collect_blocking
-from netlink_safe.errors import InconsistentError, NetlinkTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from netlink_safe.collectors.tcpstat import Method
-
-#: What ends one sample of a watch, and not the watch.
-PASSING: Final = (NetlinkTimeout, InconsistentError)
 
 
 @click.command(short_help="Count TCP sockets by state.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with --watch an object a line.")
 @options.method
-@click.option(
-    "--family",
-    "families",
-    type=click.Choice(["inet", "inet6"]),
-    multiple=True,
-    help="Only this address family; may be given twice.",
-)
+@options.families
 @options.netns
 @options.timeout
 @click.option(
@@ -65,25 +53,12 @@ def command(
         stats = look()
         click.echo(json.dumps(stats.as_dict()) if as_json else tcpstat_text.table(stats))
     elif as_json:
-        for stats in _samples(look, watch):
+        for stats in again_and_again(look, watch):
             click.echo(json.dumps(stats.as_dict()))
     elif sys.stdout.isatty():
         from netlink_safe.cli.tcpstat_live import show
 
-        show(_samples(look, watch))
+        show(again_and_again(look, watch))
     else:
-        for stats in _samples(look, watch):
+        for stats in again_and_again(look, watch):
             click.echo(tcpstat_text.line(stats))
-
-
-def _samples(look: Callable[[], TcpStats], seconds: float) -> Iterator[TcpStats]:
-    """Look at a steady pace; a sample that fails for now is told and left out."""
-    due = time.monotonic()
-    while True:
-        try:
-            yield look()
-        except PASSING as error:
-            click.echo(f"netlink-safe: {error}", err=True)
-        due += seconds
-        time.sleep(max(due - time.monotonic(), 0))
-        due = max(due, time.monotonic() - seconds)  # what took too long is not caught up with
