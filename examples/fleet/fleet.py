@@ -16,6 +16,7 @@ import contextlib
 import functools
 import http.client
 import json
+import math
 import queue
 import re
 import shutil
@@ -177,6 +178,9 @@ def prometheus(program: str, configuration: Path, listen: str) -> Iterator[None]
     data = configuration.with_name("data")
     command = [program, f"--config.file={configuration}", f"--storage.tsdb.path={data}"]
     command += [f"--web.listen-address={listen}", "--log.level=warn"]
+    with contextlib.suppress(OSError):
+        get(listen, "/-/ready")
+        raise FleetError(f"something answers at {listen} already: say --listen ADDRESS:PORT")
     with running(command) as process:
         await_answer(process, listen, "/-/ready")
         yield
@@ -244,6 +248,10 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     if not 1 <= options.members <= 250:
         parser.error("--members is from 1 to 250")
+    if options.interval is not None and not 0 < options.interval < math.inf:
+        parser.error("--interval is a number of seconds above 0")
+    if options.alert_after is not None and not 0 <= options.alert_after < math.inf:
+        parser.error("--alert-after is a number of seconds, 0 or more")
     if shutil.which(options.prometheus) is None:
         parser.error(f"there is no {options.prometheus}: install it, or say --prometheus PROGRAM")
     return options
