@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import gc
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -14,6 +15,8 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,8 +94,11 @@ def enter_own_namespaces() -> None:
 
 
 def set_up_loopback() -> None:
-    """Bring lo up in the calling thread's network namespace."""
-    with socket.socket() as sock:
+    """Bring lo up in the calling thread's network namespace.
+
+    By a socket of the file system's: the end of a TCP socket would be told there, a little later.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("=16sH22x", b"lo", IFF_UP_AND_RUNNING))
 
 
@@ -196,17 +202,27 @@ def run_python(program: str, seconds: float) -> int:
     return subprocess.run([sys.executable, "-c", program], timeout=seconds, check=False).returncode
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Let others run until something is so; it must be so in time."""
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Let others run until something is so; it must be so in time.
+
+    Who looks all the time takes the processor from whom he waits for, so that the looks get rarer.
+    """
     end = time.monotonic() + seconds
+    pause = 0.00005
     while not condition():
         assert time.monotonic() < end, "it never came to be"
-        os.sched_yield()
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.01)
 
 
 def descriptors() -> set[tuple[int, str]]:
-    """What this process has open, less what an event loop or pytest itself may keep."""
+    """What this process has open, less what nobody holds any more."""
     gc.collect()
+    return descriptors_and_garbage()
+
+
+def descriptors_and_garbage() -> set[tuple[int, str]]:
+    """What this process has open, without the time that a look for garbage takes."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # listdir's own
@@ -214,15 +230,53 @@ def descriptors() -> set[tuple[int, str]]:
     return found
 
 
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Nothing of an earlier test's ends in the middle of this one."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextlib.contextmanager
+def descriptors_for(count: int) -> Iterator[None]:
+    """Room for so many more descriptors, where the machine begins with fewer."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = max(before[0], count + 100)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(before[1], soft)))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def threads() -> int:
     """How many threads this process has."""
     return len(os.listdir("/proc/self/task"))
+
+
+def is_asleep(tid: int | None) -> bool:
+    """Whether a thread of this process waits for a lock."""
+    with open(f"/proc/self/task/{tid}/wchan", encoding="ascii") as file:
+        return file.read().startswith("futex")
 
 
 def release() -> tuple[int, int]:
     """The running kernel's version, its first two numbers."""
     first, second, *_ = os.uname().release.split(".")
     return int(first), int(second)
+
+
+def skip_without(what: str) -> None:
+    """Skip the test: this kernel is built without something, as most are without one or the other.
+
+    A run on a kernel that is said to have everything fails instead.
+    """
+    tell = pytest.fail if "NETLINK_SAFE_REQUIRE_FEATURES" in os.environ else pytest.skip
+    tell(f"this kernel has no {what}")
 
 
 def send_buffer() -> int:

@@ -7,11 +7,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, Self
 
+import pytest
+
 from netlink_safe.wire.attributes import build_attribute
 from netlink_safe.wire.header import build_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
@@ -117,3 +119,15 @@ class Links:
 def names(pairs: Iterable[int]) -> list[tuple[str, str]]:
     """What pairs are called."""
     return [(f"left{number}", f"right{number}") for number in pairs]
+
+
+def there() -> set[str]:
+    """The links of this namespace."""
+    return {name for _, name in socket.if_nameindex()}
+
+
+@pytest.fixture
+def two() -> Iterator[None]:
+    with Links() as links:
+        links.make("left", "right")
+        yield

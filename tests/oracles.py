@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -64,11 +65,54 @@ def proc_queues(family: str) -> tuple[int, int]:
     return receive, transmit
 
 
-def ss_states(family: str) -> Counter[str] | None:
-    """States that ss shows, or None where there is no ss."""
+def ss_lines(*options: str) -> list[str] | None:
+    """What ss shows, a line for each socket, or None where there is no ss."""
     if SS is None:
         assert not MUST_HAVE_SS, "ss is not installed (Debian: iproute2)"
         return None
-    which = {"inet": "-4", "inet6": "-6"}[family]
-    shown = subprocess.run([SS, "-Htan", which], capture_output=True, text=True, check=True)
-    return Counter(SS_NAMES[line.split()[0]] for line in shown.stdout.splitlines())
+    shown = subprocess.run([SS, "-HOn", *options], capture_output=True, check=True)
+    return shown.stdout.decode("utf-8", "surrogateescape").splitlines()
+
+
+def ss_memory(line: str) -> tuple[int, ...]:
+    """The numbers of ``skmem:``, in the order of the SK_MEMINFO_* words."""
+    found = re.search(r"skmem:\(([^)]*)\)", line)
+    assert found is not None, line
+    return tuple(int(word.lstrip("abcdefghijklmnopqrstuvwxyz")) for word in found[1].split(","))
+
+
+def ss_states(family: str) -> Counter[str] | None:
+    """States that ss shows, or None where there is no ss."""
+    lines = ss_lines("-ta", {"inet": "-4", "inet6": "-6"}[family])
+    return None if lines is None else Counter(SS_NAMES[line.split()[0]] for line in lines)
+
+
+def ss_rows(option: str) -> Counter[tuple[str, str, str]] | None:
+    """State, source and destination of what ss shows with an option, or None without ss.
+
+    A port that is none is 0, and any address at all, of a dual-stack socket, is that of IPv6;
+    associations of SCTP are left out.
+    """
+    if SS is None:
+        assert not MUST_HAVE_SS, "ss is not installed (Debian: iproute2)"
+        return None
+    shown = subprocess.run([SS, "-Hna", option], capture_output=True, text=True, check=True)
+    found: Counter[tuple[str, str, str]] = Counter()
+    for line in shown.stdout.splitlines():
+        if not line.lstrip().startswith("`"):
+            state, _, _, here, there, *_ = line.split()
+            found[SS_NAMES[state], _with_port(here), _with_port(there)] += 1
+    return found
+
+
+def proc_rows(name: str) -> Counter[tuple[int, int]]:
+    """Port and inode of each line of a table in /proc/net, such as udp6."""
+    with open(f"/proc/thread-self/net/{name}", encoding="ascii") as file:
+        next(file)
+        words = [line.split() for line in file]
+    return Counter((int(each[1].rpartition(":")[2], 16), int(each[9])) for each in words)
+
+
+def _with_port(shown: str) -> str:
+    address, _, port = shown.rpartition(":")
+    return f"{address.replace('*', '[::]')}:{0 if port == '*' else port}"

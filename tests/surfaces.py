@@ -13,14 +13,13 @@ import attrs
 import pytest
 
 import netlink_safe
-from netlink_safe import blocking
+from netlink_safe import blocking, doctor
 from netlink_safe.collectors import tcpstat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from netlink_safe.protocol.request import Request
-    from netlink_safe.protocol.statistics import SocketStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,8 +47,8 @@ class Awaited(Generic[T]):
 class AwaitedSockDiag:
     """A blocking SockDiag, seen as an async one."""
 
-    def __init__(self, diag: blocking.RequestSocket) -> None:
-        self._diag = diag
+    def __init__(self, diag: blocking.SockDiag | blocking.RequestSocket) -> None:
+        self._diag: Any = diag
         self._pool = diag._pool
 
     async def __aenter__(self) -> Self:
@@ -64,16 +63,22 @@ class AwaitedSockDiag:
     def dump(self, *arguments: Any, **options: Any) -> Awaited[Any]:
         return Awaited(self._diag.dump(*arguments, **options))
 
-    async def request(self, request: Request[T], **options: Any) -> T:
+    async def request(self, request: Request[Any], **options: Any) -> Any:
         return self._diag.request(request, **options)
 
-    async def fold(self, *arguments: Any, **options: Any) -> list[Any]:
+    async def fold(self, *arguments: Any, **options: Any) -> Any:
         return self._diag.fold(*arguments, **options)
 
-    async def read_proc_net(self, *names: str, **options: Any) -> list[str]:
+    def subscribe_destroyed(self, *arguments: Any, **options: Any) -> AwaitedUevents:
+        return AwaitedUevents(partial(self._diag.subscribe_destroyed, *arguments, **options))
+
+    async def destroy(self, *arguments: Any, **options: Any) -> Any:
+        return self._diag.destroy(*arguments, **options)
+
+    async def read_proc_net(self, *names: str, **options: Any) -> Any:
         return self._diag.read_proc_net(*names, **options)
 
-    def statistics(self) -> SocketStatistics:
+    def statistics(self) -> Any:
         return self._diag.statistics()
 
 
@@ -94,7 +99,7 @@ class AwaitedGeneric(AwaitedSockDiag):
     """A blocking GenericNetlink, seen as an async one."""
 
     def __init__(self, generic: blocking.GenericNetlink) -> None:
-        self._diag: Any = generic
+        self._diag = generic
         self._pool = generic._pool
         self._families = generic._families
 
@@ -191,6 +196,10 @@ async def _collect_blocking(**options: Any) -> tcpstat.TcpStats:
     return tcpstat.collect_blocking(**options)
 
 
+async def _examine_blocking(**options: Any) -> doctor.Report:
+    return doctor.examine_blocking(**options)
+
+
 @attrs.frozen
 class Surface:
     """Where a test runs."""
@@ -205,6 +214,7 @@ class Surface:
     open_route: Callable[..., Any]
     delete_link: Callable[..., Awaitable[None]]
     collect: Callable[..., Awaitable[tcpstat.TcpStats]]
+    examine: Callable[..., Awaitable[doctor.Report]]
 
 
 SURFACES: Final = (
@@ -219,6 +229,7 @@ SURFACES: Final = (
         netlink_safe.open_route,
         netlink_safe.delete_link,
         tcpstat.collect,
+        doctor.examine,
     ),
     Surface(
         "asyncio",
@@ -231,6 +242,7 @@ SURFACES: Final = (
         netlink_safe.open_route,
         netlink_safe.delete_link,
         tcpstat.collect,
+        doctor.examine,
     ),
     Surface(
         "blocking",
@@ -243,6 +255,7 @@ SURFACES: Final = (
         lambda **options: AwaitedSockDiag(blocking.open_route(**options)),
         _delete_link_blocking,
         _collect_blocking,
+        _examine_blocking,
     ),
 )
 ASYNC_SURFACES: Final = SURFACES[:2]

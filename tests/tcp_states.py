@@ -10,15 +10,45 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+FAMILIES: Final = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    """Either address family."""
+    return FAMILIES[request.param]
+
+
 LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 TCP_DEFER_ACCEPT: Final = 9
 FIN_WAIT2: Final = 5
 CLOSING: Final = 11
+
+
+@contextlib.contextmanager
+def listening(family: socket.AddressFamily, backlog: int) -> Iterator[socket.socket]:
+    """A listener on loopback."""
+    with socket.socket(family) as sock:
+        sock.bind((LOOPBACK[family], 0))
+        sock.listen(backlog)
+        yield sock
+
+
+@contextlib.contextmanager
+def connection(listener: socket.socket) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of one."""
+    with (
+        socket.create_connection(listener.getsockname()[:2]) as client,
+        listener.accept()[0] as server,
+    ):
+        yield client, server
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ import pytest
 import debian_peers
 import faults
 import kernel
+from agent_blocks import all_states
 from agent_pages import block, text_of
+from metrics_told import nonzero
 from netlink_safe.wire.constants import NLMSG_DONE
 from served import PATIENCE, Scraper, answers, started
-from test_agent_pages import all_states, nonzero
 from test_command import COMMAND
 
 if TYPE_CHECKING:

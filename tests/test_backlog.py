@@ -154,6 +154,7 @@ def test_whatever_happens_the_sums_hold_and_order_is_kept(
     assert bench.backlog.statistics(0.0).held == 0
 
 
+@pytest.mark.anywhere
 @given(OPERATIONS, st.integers(1, 6))
 def test_what_is_dropped_is_the_oldest(operations: list[tuple[str, int]], capacity: int) -> None:
     """Wherever it waits: in the ring, or in the queue of a peer that is full."""
@@ -165,6 +166,7 @@ def test_what_is_dropped_is_the_oldest(operations: list[tuple[str, int]], capaci
             assert set(before) - set(bench.held()) == {min(before)}
 
 
+@pytest.mark.anywhere
 @given(OPERATIONS, st.integers(1, 6))
 def test_a_full_peer_holds_up_nobody_else(operations: list[tuple[str, int]], capacity: int) -> None:
     """After each pass nothing waits for a peer that has room."""
@@ -176,6 +178,7 @@ def test_a_full_peer_holds_up_nobody_else(operations: list[tuple[str, int]], cap
             assert not any(bench.peers.room[port] for port in waiting)
 
 
+@pytest.mark.anywhere
 @given(st.integers(1, 6), st.lists(st.sampled_from(PEERS), min_size=20, max_size=60))
 def test_posts_between_the_steps_of_the_pump_do_not_add_up(capacity: int, ports: list[int]) -> None:
     """However often one slips in as the pump takes a message, at most one is held too many."""
@@ -247,6 +250,7 @@ def interrupted_at(number: int) -> bool:
     return interruption.left <= 0
 
 
+@pytest.mark.anywhere
 def test_whatever_line_is_interrupted_nothing_is_lost() -> None:
     """Of the pump, as it sends and as it ends: all is accounted for, and nothing is sent twice."""
 
@@ -257,6 +261,7 @@ def test_whatever_line_is_interrupted_nothing_is_lost() -> None:
     assert kernel.in_thread(lines) > 300
 
 
+@pytest.mark.anywhere
 def test_counts_are_read_at_one_moment() -> None:
     """A queue and its count never contradict each other, whatever another thread does meanwhile."""
     from collections import deque
@@ -282,6 +287,7 @@ def test_counts_are_read_at_one_moment() -> None:
     assert read([count]) == [50_000]
 
 
+@pytest.mark.anywhere
 def test_no_raise_of_a_count_is_lost() -> None:
     """Eight threads raise it a hundred thousand times each."""
     from threading import Thread
@@ -300,6 +306,7 @@ def test_no_raise_of_a_count_is_lost() -> None:
     assert read([count]) == [800_000]
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("when_full", ["drop_newest", "raise"])
 def test_what_is_not_taken_in_changes_nothing_that_is_held(when_full: WhenFull) -> None:
     """The first to come stay."""

@@ -15,16 +15,17 @@ import pytest
 import faults
 import kernel
 import netlink_safe as nls
+from awaits import Awaits
+from many_sockets import connections, count, exhaust
 from netlink_safe import blocking
 from netlink_safe.aio import waiting
 from netlink_safe.collectors.tcp_fold import RareFold
 from netlink_safe.transport import workers
 from netlink_safe.transport.pool import answered
 from surfaces import ASYNC_SURFACES, Surface, on_every_surface, on_surfaces, taking_at_most
-from test_faults import connections, count, exhaust
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
 on_async_surfaces = on_surfaces(ASYNC_SURFACES)
 
@@ -41,30 +42,6 @@ def _one_datagram_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many awaits as there can be: each datagram is waited for, and each turn is given."""
     monkeypatch.setattr(workers, "GATHER_SECONDS", 0)
     monkeypatch.setattr(waiting, "TURN", 0)
-
-
-class Awaits:
-    """Counts the awaits of the library, and cancels at one of them."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.seen = 0
-        self._cancel_at = 0
-        self._scope: anyio.CancelScope | None = None
-        for module, name in ((anyio, "wait_readable"), (anyio.lowlevel, "checkpoint")):
-            patch.setattr(module, name, self._counting(getattr(module, name)))
-
-    def cancel_at(self, number: int, scope: anyio.CancelScope) -> None:
-        """Cancel the scope when the await of this number begins."""
-        self.seen, self._cancel_at, self._scope = 0, number, scope
-
-    def _counting(self, wait: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def counted(*arguments: Any) -> None:
-            self.seen += 1
-            if self.seen == self._cancel_at and self._scope is not None:
-                self._scope.cancel()
-            await wait(*arguments)
-
-        return counted
 
 
 async def _dump(diag: Any) -> None:

@@ -32,13 +32,10 @@ def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
 
 
 DEAF = """
-import socket
-from netlink_safe.transport import socket as transport
-import sys; sys.path.insert(0, sys.argv.pop(1))
-import faults
-transport.opened.append(lambda sock: faults.attach(sock, faults.DEAF))
 from netlink_safe.cli.main import main
-main()
+from netlink_safe.testing import faults
+with faults.deaf(sockets={sockets}):
+    main()
 """
 
 
@@ -97,9 +94,8 @@ def test_an_error_is_on_stderr_with_a_status(arguments: list[str], status: int, 
 
 def test_a_timeout_has_a_status_of_its_own() -> None:
     """124, as timeout(1) has it, and one line that says what was waited for."""
-    here = os.path.dirname(__file__)
     ended = subprocess.run(
-        [sys.executable, "-c", DEAF, here, "tcpstat", "--timeout", "0.2"],
+        [sys.executable, "-c", DEAF.format(sockets=None), "tcpstat", "--timeout", "0.2"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -150,17 +146,13 @@ def test_a_watch_on_a_terminal_is_drawn_over_and_ends_quietly_with_control_c() -
 
 def test_a_passing_fault_does_not_end_a_watch() -> None:
     """A sample that fails is told on stderr, and the next one is taken."""
-    program = DEAF.replace("transport.opened.append(lambda", "transport.opened.append(once(lambda")
-    program = program.replace("faults.DEAF))", "faults.DEAF)))").replace(
-        "transport.opened.append(once",
-        "def once(hook):\n"
-        "    left = [0] * 4\n"
-        "    return lambda sock: left and (left.pop(), hook(sock))\n"
-        "transport.opened.append(once",
-    )
-    here = os.path.dirname(__file__)
     with subprocess.Popen(
-        [sys.executable, "-c", program, here, "tcpstat", "--timeout", "0.2", "--watch", "0.01"],
+        [
+            sys.executable,
+            "-c",
+            DEAF.format(sockets=4),
+            *["tcpstat", "--timeout", "0.2", "--watch", "0.01"],
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -170,30 +162,36 @@ def test_a_passing_fault_does_not_end_a_watch() -> None:
         assert " listen=0 " in process.stdout.readline()
         assert process.stderr.readline().startswith("netlink-safe: no end to")
         process.send_signal(signal.SIGINT)
-        process.stdout.close()
-        assert process.wait(30) == 130
+        process.communicate(timeout=30)
+        assert process.returncode == 130
 
 
-def test_without_click_the_command_says_what_to_install() -> None:
-    """The extra has a name, and the error gives it."""
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [((), "cli"), (("tcpstat", "--json"), "cli"), (("exporter",), "exporter")],
+)
+def test_without_click_the_command_says_what_to_install(
+    arguments: tuple[str, ...], extra: str
+) -> None:
+    """The extra that has all that the verb needs has a name, and the error gives it."""
     program = (
         "import sys; sys.modules['click'] = None; from netlink_safe.cli.main import main; main()"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program, "tcpstat"],
+        [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert ended.returncode == 1
-    assert "pip install 'netlink-safe[cli]'" in ended.stderr
+    assert f"pip install 'netlink-safe[{extra}]'" in ended.stderr
 
 
 def test_help_and_version() -> None:
     """Every verb has its line; statuses are told."""
     shown = run("--help").stdout
-    assert "tcpstat   Count TCP sockets by state." in shown
+    assert "tcpstat     Count TCP sockets by state." in shown
     assert "124 the deadline" in shown
     assert run("--version").stdout.startswith("netlink-safe, version 0.")
     assert "--netns" in run("tcpstat", "-h").stdout

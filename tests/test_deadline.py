@@ -10,6 +10,8 @@ import pytest
 from netlink_safe.errors import LocalProtocolError
 from netlink_safe.protocol.deadline import Deadline, given_up_at
 
+pytestmark = pytest.mark.anywhere
+
 
 class Clock:
     """A clock that a test moves."""

@@ -18,7 +18,9 @@ from netlink_safe.protocol.exchange import TRANSITIONS, Event, Exchange, State
 from netlink_safe.wire.header import HEADER, Strides, build_message, parse_message
 
 if TYPE_CHECKING:
-    from netlink_safe.families.inet_socket import TcpSocket
+    from netlink_safe.families.inet_rows import TcpSocket
+
+pytestmark = pytest.mark.anywhere
 
 SEQUENCE, PORT_ID = 41, 4242
 DUMP = tcp_sockets(families="inet")[0]

@@ -20,12 +20,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import kernel
 from exporters import HERE, PROGRAM, running
+from metrics_told import ERRORS, SOCKETS, SUCCESS, succeeded, value, values
 from netlink_safe.cli import exporter_file, sd_notify
 from netlink_safe.transport import namespaces as finding
 from netlink_safe.transport.namespaces import HeldNamespace, namespaces
-from test_command import COMMAND
+from test_command import COMMAND, run
 from test_first_story import LOSING
-from test_tcp_metrics import ERRORS, SOCKETS, SUCCESS, succeeded, value, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,6 +175,47 @@ def test_a_textfile_of_a_scrape_that_failed_says_so(tmp_path: Path) -> None:
     assert succeeded(written(path)) == 0
 
 
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """A pipe stays one; a link stays one, and its target is written."""
+    os.mkfifo(tmp_path / "pipe.prom")
+    (tmp_path / "link.prom").symlink_to(tmp_path / "target.prom")
+    refused = run("exporter", "--textfile", str(tmp_path / "pipe.prom"))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "it is no regular file" in refused.stderr
+    assert (tmp_path / "pipe.prom").is_fifo()
+    assert run("exporter", "--textfile", str(tmp_path / "link.prom")).returncode == 0
+    assert (tmp_path / "link.prom").is_symlink()
+    assert "netlink_safe_tcp_sockets" in (tmp_path / "target.prom").read_text("utf-8")
+
+
+def test_a_file_may_be_written_less_often_than_systemd_wants_to_hear(tmp_path: Path) -> None:
+    """It is told in between, and at the end."""
+    path = str(tmp_path / "notify")
+    environment = {**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "300000"}
+    command = [*COMMAND, "exporter", "--textfile", str(tmp_path / "it.prom"), "--every", "3600"]
+    with manager(path) as systemd, subprocess.Popen(command, env=environment) as process:
+        try:
+            assert systemd.recv(100) == b"READY=1"
+            for _ in range(3):
+                assert systemd.recv(100) == b"WATCHDOG=1"
+            process.send_signal(signal.SIGTERM)
+            last = b"WATCHDOG=1"
+            while last == b"WATCHDOG=1":
+                last = systemd.recv(100)
+            assert last == b"STOPPING=1"
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_nobody_waits_longer_than_a_year() -> None:
+    """Nor could the system."""
+    for option in ("--every", "--timeout"):
+        ended = run("exporter", "--textfile", "x.prom", option, "1e10")
+        assert ended.returncode == 2
+        assert "at most a year" in ended.stderr
+
+
 def test_a_textfile_is_written_again_until_the_end(tmp_path: Path) -> None:
     """What is read in between is always whole; SIGTERM ends it well."""
     path = tmp_path / "tcp.prom"
@@ -184,9 +225,11 @@ def test_a_textfile_is_written_again_until_the_end(tmp_path: Path) -> None:
             kernel.until(path.exists, 30)
             inodes: set[int] = set()
             while len(inodes) < 20:
-                inodes.add(path.stat().st_ino)
-                assert path.read_text("utf-8").endswith("\n")
-                assert succeeded(written(path)) == 1
+                text = path.read_text("utf-8")
+                assert text.endswith("\n")
+                if (inode := path.stat().st_ino) not in inodes:
+                    inodes.add(inode)
+                    assert succeeded(list(text_string_to_metric_families(text))) == 1
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
         finally:
@@ -210,7 +253,7 @@ def test_a_signal_ends_it_wherever_it_is_in_its_wait(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sd_notify, "notify", notify)
     monkeypatch.setattr(exporter_file, "_write_once", lambda *_: 0)
     for _ in range(100):
-        assert exporter_file.write("", [], every=1e-6) == 0
+        assert exporter_file.write("it.prom", [], every=1e-6) == 0
         senders[-1].join()
 
 

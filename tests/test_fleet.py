@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ import pytest
 
 import debian_peers
 import fleet
+from links import there
 from netlink_safe.collectors.prometheus import NetlinkSelfCollector, TcpStatCollector
 
 if TYPE_CHECKING:
@@ -181,12 +183,12 @@ def traces(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Callable[
     mark = f"STARTED_FOR={tmp_path}"
     monkeypatch.setenv(*mark.split("=", 1))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    links = {name for _, name in socket.if_nameindex()}
+    links = there()
 
     def look() -> list[str]:
         found = [f"/tmp/{path.name}" for path in tmp_path.iterdir()]  # noqa: S108  # a name
         found += os.listdir("/run/netns")
-        found += {name for _, name in socket.if_nameindex()} - links
+        found += there() - links
         for pid in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):  # it has ended meanwhile, or is another's
                 environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -260,7 +262,8 @@ def test_a_signal_at_any_time_takes_all_of_it_away(traces: Callable[[], list[str
 
 def refused(*options: str) -> str:
     """What the program says that could not start."""
-    command = [sys.executable, str(HERE / "fleet.py"), "--prometheus", "/bin/false", *options]
+    command = [sys.executable, str(HERE / "fleet.py"), "--prometheus", "/bin/false"]
+    command += ["--members", "2", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=2 * SOON, check=False)
     assert ended.returncode == 1
     return ended.stderr
@@ -269,6 +272,33 @@ def refused(*options: str) -> str:
 def test_what_cannot_start_leaves_nothing_behind(traces: Callable[[], list[str]]) -> None:
     """It says what was not ready, and where."""
     assert "nothing is ready at 127.0.0.1:9090" in refused()
+    assert traces() == []
+
+
+def test_a_prometheus_that_is_there_already_is_not_taken_for_its_own(
+    traces: Callable[[], list[str]],
+) -> None:
+    """Whatever answers at the address; and nothing is left behind."""
+
+    class Ready(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ready) as there:
+        answering = threading.Thread(target=there.serve_forever)
+        answering.start()
+        try:
+            listen = f"127.0.0.1:{there.server_address[1]}"
+            assert f"something answers at {listen} already" in refused(
+                "--members", "1", "--listen", listen
+            )
+        finally:
+            there.shutdown()
+            answering.join()
     assert traces() == []
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 from typing import Any
 
 import pytest
 
 import kernel
-from links import Links
+from links import Links, there
 from netlink_safe import blocking
 from test_command import run, start
 
@@ -136,7 +135,7 @@ def test_links_are_listed_and_deleted() -> None:
     assert told["left"]["peer"] == told["right"]["index"]
     ended = run("link", "delete", "left")
     assert (ended.returncode, ended.stdout) == (0, "left is deleted\n")
-    assert {name for _, name in socket.if_nameindex()} == {"lo"}
+    assert there() == {"lo"}
     with Links() as links:
         links.make("left", "right")
     assert json.loads(run("link", "delete", "right", "--json").stdout) == {"deleted": "right"}

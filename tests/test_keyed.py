@@ -7,6 +7,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from netlink_safe.errors import DecodeError
@@ -115,6 +116,7 @@ def test_after_a_dump_and_an_empty_queue_the_picture_is_the_kernels(
     assert told == wanted
 
 
+@pytest.mark.anywhere
 @given(OPERATIONS)
 def test_without_losses_notifications_are_enough(operations: list[tuple[str, int, int]]) -> None:
     """Behind the first dump no other is needed, whenever that was made."""
@@ -138,6 +140,7 @@ def test_without_losses_notifications_are_enough(operations: list[tuple[str, int
         assert told == {key: row for key, row in kernel.items() if key != 3}
 
 
+@pytest.mark.anywhere
 def test_a_difference_counts_its_items() -> None:
     """Removed, changed, added, in this order, and then their numbers."""
     picture = KeyedPicture(ROWS)
@@ -168,6 +171,7 @@ def notification(command: int, type_: int = 99, attributes: bytes = b"") -> byte
     return build_message(type_, 0, 0, 0, build_generic(command, 1, b"", attributes))
 
 
+@pytest.mark.anywhere
 def test_strangers_other_families_and_broken_bytes_are_counted() -> None:
     """And what stands beside them in a datagram is heard all the same."""
     rejected: Counter[str] = Counter()
@@ -194,6 +198,7 @@ def test_strangers_other_families_and_broken_bytes_are_counted() -> None:
     assert rejected == {"foreign_sender": 3, "truncated": 1, "foreign_family": 1, "malformed": 3}
 
 
+@pytest.mark.anywhere
 def test_a_family_that_comes_or_goes_makes_the_picture_stale() -> None:
     """The controller's word about it, and nobody else's about another one."""
     reader = following("test").new_reader(Known(), Counter())
@@ -212,6 +217,7 @@ def test_a_family_that_comes_or_goes_makes_the_picture_stale() -> None:
     assert not reader.is_stale
 
 
+@pytest.mark.anywhere
 def test_a_row_that_cannot_be_read_makes_the_picture_stale() -> None:
     """It is counted, and a dump tells what it would have."""
 
@@ -248,6 +254,7 @@ KERNEL = Sender(0, 0, None, False)
 ONE, TWO, NONE = build_u32(1, 1), build_u32(1, 2), build_u32(2, 7)
 
 
+@pytest.mark.anywhere
 def test_notifications_that_tell_of_no_row_are_handed_out_as_they_are() -> None:
     """A family may tell of more than its table; what does, is said."""
     reader = followed(commands=[2], removals=[3])
@@ -261,6 +268,7 @@ def test_notifications_that_tell_of_no_row_are_handed_out_as_they_are() -> None:
     assert [type(item) for item in items] == [Removed]
 
 
+@pytest.mark.anywhere
 def test_a_removal_gives_the_row_that_was_known() -> None:
     """What tells of it may hold no more than the key."""
     reader = followed(commands=[2], removals=[3])
@@ -269,6 +277,7 @@ def test_a_removal_gives_the_row_that_was_known() -> None:
     assert removed == Removed(added.key, added.row)
 
 
+@pytest.mark.anywhere
 def test_what_the_callers_own_code_raises_is_kept_and_the_rest_is_read() -> None:
     """The picture knows no row that was not told, and is stale until it is dumped anew."""
     reader = followed(commands=[2])
@@ -284,6 +293,7 @@ def test_what_the_callers_own_code_raises_is_kept_and_the_rest_is_read() -> None
     assert reader.is_stale
 
 
+@pytest.mark.anywhere
 def test_a_family_that_has_come_back_is_told_of_where_there_is_no_picture() -> None:
     """Nobody has heard what it told before its new groups were joined."""
     reader = following("test").new_reader(Known(), Counter())
@@ -296,6 +306,7 @@ def test_a_family_that_has_come_back_is_told_of_where_there_is_no_picture() -> N
     assert reader.adopt(reader.resync(None), False) == []
 
 
+@pytest.mark.anywhere
 def test_a_family_that_a_table_stands_on_makes_it_stale() -> None:
     """Where it tells of this table; of another one it does not."""
     wanted = following(snapshot=ovs.vports(5))

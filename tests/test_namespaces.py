@@ -14,9 +14,9 @@ import pytest
 
 import kernel
 import netlink_safe as nls
+from many_sockets import count
 from netlink_safe import blocking
 from surfaces import Surface, on_every_surface
-from test_faults import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import kernel
 import population
 import tcp_states
 from netlink_safe.collectors.prometheus import TcpStatCollector, exposition
-from test_tcp_sockets import FAMILIES
+from tcp_states import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +195,7 @@ def test_the_picture_converges_and_nothing_is_told_twice(
     assert listener.losses == kernel.drops
 
 
+@pytest.mark.anywhere
 @given(st.lists(st.tuples(st.sampled_from(PATHS[1:]), st.sampled_from(PATHS[1:])), max_size=30))
 def test_renames_are_followed_when_nothing_is_lost(renames: list[tuple[str, str]]) -> None:
     """A move is one event, and a removal under the new name is of a device that is known."""
@@ -219,6 +221,7 @@ def seen(path: str, inode: int, **properties: int) -> dict[bytes, Sighting]:
     return {path.encode(): Sighting(b"net", text.encode(), inode, True)}
 
 
+@pytest.mark.anywhere
 def test_a_device_that_nothing_identifies_is_removed_and_added() -> None:
     """It was known by an event alone, and its directory may be its successor's."""
     picture: Picture[Uevent] = Picture()
@@ -232,6 +235,7 @@ def test_a_device_that_nothing_identifies_is_removed_and_added() -> None:
     assert [len(other.removed), len(other.added)] == [1, 1]
 
 
+@pytest.mark.anywhere
 def test_an_inode_counts_only_until_an_event_of_its_path() -> None:
     """Whoever came by an event may have another directory."""
     picture: Picture[Uevent] = Picture()
@@ -242,6 +246,7 @@ def test_an_inode_counts_only_until_an_event_of_its_path() -> None:
     assert [len(difference.removed), len(difference.added)] == [1, 1]
 
 
+@pytest.mark.anywhere
 def test_an_addition_of_another_device_means_that_the_first_is_gone() -> None:
     """Its removal was lost; it is told before."""
     picture: Picture[Uevent] = Picture()
@@ -254,6 +259,7 @@ def test_an_addition_of_another_device_means_that_the_first_is_gone() -> None:
     assert news[0].origin is Origin.RESYNC
 
 
+@pytest.mark.anywhere
 def test_what_lies_below_moves_along() -> None:
     """The kernel says nothing of the children of what it renames."""
     picture: Picture[Uevent] = Picture()
@@ -262,6 +268,7 @@ def test_what_lies_below_moves_along() -> None:
     assert set(picture.subsystems) == {b"/y", b"/y/queues/rx-0"}
 
 
+@pytest.mark.anywhere
 def test_what_no_look_covers_is_not_thought_known() -> None:
     """An event of a subsystem that sysfs does not list is news, however old its number is."""
     picture: Picture[Uevent] = Picture()
@@ -277,6 +284,7 @@ def test_what_no_look_covers_is_not_thought_known() -> None:
     assert len(look_at(picture, {}, 103, frozenset()).removed) == 1
 
 
+@pytest.mark.anywhere
 def test_what_moved_is_told_under_its_new_path_and_kept_for_the_same() -> None:
     """A renamed directory is the same directory, and so is all that lies in it."""
     picture: Picture[Uevent] = Picture()
@@ -289,6 +297,7 @@ def test_what_moved_is_told_under_its_new_path_and_kept_for_the_same() -> None:
     assert all("DEVPATH_OLD" not in event.properties for event in gone.removed)
 
 
+@pytest.mark.anywhere
 def test_what_hangs_on_a_replaced_device_is_replaced_with_it() -> None:
     """The number of its node may be its predecessor's."""
     picture: Picture[Uevent] = Picture()
@@ -301,6 +310,7 @@ def test_what_hangs_on_a_replaced_device_is_replaced_with_it() -> None:
     assert [event.devpath for event in difference.added] == ["/usb", "/usb/tty0"]
 
 
+@pytest.mark.anywhere
 def test_numbers_say_nothing_of_what_is_no_device() -> None:
     """Its removal is numbered before its directory goes, so that a look may still show it."""
     picture: Picture[Uevent] = Picture()

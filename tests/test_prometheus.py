@@ -13,8 +13,8 @@ import pytest
 import debian_peers
 import fleet
 import kernel
+from metrics_told import every_state
 from test_fleet import LISTEN, SOON, eventually, expressions, instances, promtool
-from test_tcp_metrics import every_state
 
 if TYPE_CHECKING:
     import pathlib

@@ -19,14 +19,22 @@ from printed import TOLD_WITHIN, running
 ROOT = pathlib.Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
-#: Pages whose Python blocks are programs, as those of the README are.
-PAGES = ("generic", "links", "locks", "messages", "outbox")
+#: Pages of the reference, whose Python blocks are programs, as those of the README are.
+REFERENCE = sorted((ROOT / "docs" / "reference").rglob("*.md"))
 PROGRAMS = [
-    (page, text)
-    for page in ("README.md", *(f"docs/reference/{name}.md" for name in PAGES))
-    for kind, text in BLOCK.findall((ROOT / page).read_text("utf-8"))
+    (str(page.relative_to(ROOT)), text)
+    for page in (ROOT / "README.md", *REFERENCE)
+    for kind, text in BLOCK.findall(page.read_text("utf-8"))
     if kind == "python"
 ]
+#: Which module runs the programs of the pages of a room.
+RUN_BY = {
+    "agents": "test_agent_pages",
+    "explanation": "test_pages",
+    "how-to": "test_pages",
+    "reference": "test_readme",
+    "tutorial": "test_pages",
+}
 
 
 def test_the_first_one_line_blocks_are_the_commands() -> None:
@@ -52,10 +60,22 @@ def test_the_code_runs_as_pasted(page: str, code: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, ""), page
 
 
+def test_no_room_of_the_documents_has_programs_that_nothing_runs() -> None:
+    """Each room is some module's; beside them pages hold none."""
+    pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md")]
+    assert {page.parts[0] for page in pages if len(page.parts) > 1} == set(RUN_BY)
+    for module in RUN_BY.values():
+        assert (ROOT / "tests" / f"{module}.py").exists(), module
+    for page in pages:
+        if len(page.parts) == 1:
+            assert "```python" not in (ROOT / "docs" / page).read_text("utf-8"), page
+
+
 def test_the_documents_that_it_names_are_there() -> None:
     """No link of the repository's own leads nowhere."""
     rooms = (ROOT / "docs", ROOT / "examples")
-    for page in [ROOT / "README.md", *(page for room in rooms for page in room.rglob("*.md"))]:
+    pages = [ROOT / "README.md", ROOT / "SECURITY.md"]
+    for page in [*pages, *(page for room in rooms for page in room.rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} names {target}"
 
@@ -75,7 +95,6 @@ def test_the_examples_can_be_imported_and_say_what_they_are_for(example: str) ->
         text=True,
         timeout=60,
         check=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert ended.stdout.strip().endswith(".")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import socket
@@ -18,52 +17,23 @@ import pytest
 import netlink_safe as nls
 import oracles
 import tcp_states
-from netlink_safe.collectors.tcp_fold import RareFold
-from netlink_safe.families.inet_diag import SOCK_DIAG_BY_FAMILY, Timer
-from netlink_safe.families.inet_socket import ROW_MINIMUM, TcpSocket
-from netlink_safe.families.tcp import _reader
+from netlink_safe.families.inet_diag import Given, Timer
+from netlink_safe.families.inet_reader import reader
+from netlink_safe.families.inet_rows import TcpSocket
+from netlink_safe.families.inet_socket import ROW_MINIMUM
+from netlink_safe.families.sock_diag import SOCK_DIAG_BY_FAMILY
 from netlink_safe.families.tcp_info import KNOWN, TcpInfo
 from netlink_safe.wire.attributes import build_attribute
 from netlink_safe.wire.header import build_message
 from surfaces import Surface, on_every_surface
+from tcp_rows import family, listener, pair, rows_of
+from tcp_states import FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from netlink_safe.protocol.request import Request, RowReader
     from netlink_safe.wire.header import Strides
 
-FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
-
-
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> str:
-    """Either address family."""
-    return str(request.param)
-
-
-@pytest.fixture
-def listener(family: str) -> Iterator[socket.socket]:
-    """A listener on loopback."""
-    with socket.socket(FAMILIES[family]) as sock:
-        sock.bind((tcp_states.LOOPBACK[FAMILIES[family]], 0))
-        sock.listen(5)
-        yield sock
-
-
-@pytest.fixture
-def pair(listener: socket.socket) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a connection."""
-    with (
-        socket.create_connection(listener.getsockname()[:2]) as client,
-        listener.accept()[0] as server,
-    ):
-        yield client, server
-
-
-async def rows_of(surface: Surface, **options: Any) -> list[TcpSocket]:
-    async with surface.open_sock_diag() as diag:
-        return [row async for row in diag.dump(nls.tcp_sockets(**options))]
+__all__ = ["family", "listener", "pair"]  # fixtures
 
 
 @on_every_surface
@@ -119,32 +89,6 @@ async def test_a_listener_reports_connections_and_not_bytes(
 
 
 @on_every_surface
-async def test_extensions_that_are_asked_for_are_there(
-    surface: Surface, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    """By name or by enum; what was not asked for is None."""
-    client, _ = pair
-    client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0x10)
-    names = ["info", nls.Extension.MEMORY, "CONGESTION", "tos", 6, "socket_memory"]
-    options: dict[str, Any] = {"states": [1], "source_port": client.getsockname()[1]}
-    [row] = await rows_of(surface, extensions=names, **options)
-    assert row.info is not None
-    assert row.info.snd_mss == client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-    assert row.congestion is not None
-    assert row.congestion.encode() == client.getsockopt(6, socket.TCP_CONGESTION, 16).rstrip(b"\0")
-    assert row.memory is not None
-    assert row.socket_memory is not None
-    assert row.socket_memory.receive_buffer == client.getsockopt(1, socket.SO_RCVBUF)
-    if client.family == socket.AF_INET:
-        assert row.tos == 0x10
-        assert row.traffic_class is None
-    else:
-        assert row.traffic_class == 0
-    [bare] = await rows_of(surface, **options)
-    assert (bare.info, bare.memory, bare.congestion, bare.tos, bare.socket_memory) == (None,) * 5
-
-
-@on_every_surface
 async def test_tcp_info_is_the_sockets_own_to_the_last_byte(
     surface: Surface, pair: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -161,6 +105,7 @@ async def test_tcp_info_is_the_sockets_own_to_the_last_byte(
     assert (info.state, info.advmss is not None, info.rtt is not None) == (1, True, True)
 
 
+@pytest.mark.anywhere
 def test_tcp_info_has_the_fields_that_its_length_says_and_keeps_the_rest() -> None:
     """An older kernel gives fewer fields, a newer one more: neither breaks, nothing is lost."""
     raw = bytes(range(256)) + bytes(KNOWN + 12 - 256)
@@ -185,59 +130,6 @@ def test_the_bit_fields_of_tcp_info_are_taken_apart() -> None:
 
 
 @on_every_surface
-async def test_one_socket_is_found_by_its_addresses(
-    surface: Surface, pair: tuple[socket.socket, socket.socket], listener: socket.socket
-) -> None:
-    """A connection by both ends, a listener by one, and only the very socket with its cookie."""
-    client, _ = pair
-    async with surface.open_sock_diag() as diag:
-        ends = client.getsockname()[:2], client.getpeername()[:2]
-        row = await diag.request(nls.tcp_socket(*ends, extensions=["info"]))
-        assert row.inode == os.fstat(client.fileno()).st_ino
-        assert row.info is not None
-        same = await diag.request(nls.tcp_socket(*ends, cookie=row.cookie))
-        assert same.cookie == row.cookie
-        waiting = await diag.request(nls.tcp_socket(listener.getsockname()[:2]))
-        assert waiting.state is nls.TcpState.LISTEN
-        with pytest.raises(nls.KernelError, match="ENOENT") as caught:
-            await diag.request(nls.tcp_socket(*ends, cookie=row.cookie + 1))
-        assert caught.value.errno == 2
-        assert (await diag.request(nls.tcp_socket(*ends))).cookie == row.cookie
-
-
-@on_every_surface
-async def test_ports_are_matched_in_the_kernel(
-    surface: Surface, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    """The header's own match: source, destination, or both."""
-    client, server = pair
-    here, there = client.getsockname()[1], server.getsockname()[1]
-    [by_source] = await rows_of(surface, source_port=here)
-    [by_destination] = await rows_of(surface, destination_port=there)
-    [by_both] = await rows_of(surface, source_port=here, destination_port=there)
-    assert by_source.cookie == by_destination.cookie == by_both.cookie
-
-
-@on_every_surface
-async def test_bound_inactive_sockets_come_only_by_name(surface: Surface) -> None:
-    """A socket that is bound and does nothing is no CLOSE of the everyday dump (Linux 6.8)."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        assert await rows_of(surface) == []
-        rows = await rows_of(surface, states=["bound_inactive"])
-        expected = [bound.getsockname()] if _kernel() >= (6, 8) else []
-        assert [(row.source.address, row.source.port) for row in rows] == expected
-        assert all(row.state is nls.TcpState.BOUND_INACTIVE for row in rows)
-
-
-@on_every_surface
-async def test_new_syn_recv_is_asked_of_nobody(surface: Surface) -> None:
-    """No row ever has it, so that a dump of it alone is empty and needs no kernel."""
-    assert nls.tcp_sockets(states=["new_syn_recv"]) == ()
-    assert await rows_of(surface, states=["new_syn_recv"]) == []
-
-
-@on_every_surface
 async def test_a_detached_row_lets_its_datagram_go(
     surface: Surface, pair: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -250,18 +142,36 @@ async def test_a_detached_row_lets_its_datagram_go(
     assert (repr(first), first.cookie, first.attributes, first.raw) == said
 
 
+@pytest.mark.anywhere
 def test_a_row_keeps_attributes_that_nobody_knows() -> None:
-    """Unknown attributes stay in ``attributes``, an unknown state and timer are numbers."""
+    """Unknown attributes stay in ``attributes``; an unknown family, state and timer are numbers."""
     body = bytearray(72)
-    body[:4] = bytes([2, 14, 9, 0])
+    body[:4] = bytes([0, 14, 9, 0])
     data = build_message(SOCK_DIAG_BY_FAMILY, 2, 1, 1, bytes(body) + build_attribute(999, b"newer"))
     row = TcpSocket(data)
     assert row.attributes == {999: b"newer"}
     assert row.state == 14
     assert row.state.name == "STATE_14"
     assert row.timer == 9
+    assert (row.family, row.as_dict()["family"]) == (0, "family_0")
 
 
+@pytest.mark.anywhere
+def test_a_number_wider_than_any_is_an_error_when_it_is_asked_for() -> None:
+    """8 bytes are a number, and 9 are none; of 2,000 there is one that json cannot write."""
+    for size, is_number in ((0, True), (8, True), (9, False), (2000, False)):
+        mark = build_attribute(Given.MARK, b"\xff" * size)
+        row = TcpSocket(build_message(SOCK_DIAG_BY_FAMILY, 2, 1, 1, bytes(72) + mark))
+        if is_number:
+            assert row.mark == (1 << 8 * size) - 1
+            continue
+        for said in (lambda row=row: row.mark, row.as_dict):
+            with pytest.raises(nls.DecodeError, match=f"a number of {size} bytes") as caught:
+                said()
+            assert caught.value.path == (Given.MARK,)
+
+
+@pytest.mark.anywhere
 def test_an_attribute_past_its_row_is_an_error_when_it_is_asked_for() -> None:
     """The row's own numbers are good, its attributes are not: DecodeError says where."""
     data = build_message(
@@ -273,41 +183,6 @@ def test_an_attribute_past_its_row_is_an_error_when_it_is_asked_for() -> None:
         _ = row.info
     assert caught.value.offset == ROW_MINIMUM
     assert caught.value.path == (2,)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"states": ["asleep"]}, "'asleep' is no state; there are established, "),
-        ({"states": [99]}, "99 is no state"),
-        ({"states": [True]}, "True is no state"),
-        ({"families": "unix"}, "'unix' is no address family; there are inet, inet6"),
-        ({"extensions": ["rtt"]}, "'rtt' is no extension"),
-        ({"source_port": 65536}, "65536 is no port"),
-        ({"destination_port": "http"}, "'http' is no port"),
-    ],
-)
-def test_what_does_not_exist_cannot_be_asked_for(options: dict[str, Any], said: str) -> None:
-    """The error names what there is."""
-    with pytest.raises(nls.LocalProtocolError, match=said):
-        nls.tcp_sockets(**options)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "said"),
-    [
-        ((("nowhere", 1),), {}, "does not appear to be an IPv4 or IPv6 address"),
-        ((("127.0.0.1", 1), ("::1", 1)), {}, "different address families"),
-        ((("127.0.0.1", -1),), {}, "-1 is no port"),
-        ((("127.0.0.1", 1),), {"cookie": -1}, "-1 is no cookie"),
-    ],
-)
-def test_what_is_no_address_cannot_be_looked_for(
-    arguments: tuple[Any, ...], options: dict[str, Any], said: str
-) -> None:
-    """The error says which argument it was."""
-    with pytest.raises(nls.LocalProtocolError, match=said):
-        nls.tcp_socket(*arguments, **options)
 
 
 @on_every_surface
@@ -326,41 +201,6 @@ async def test_distinct_rows_are_those_of_distinct_sockets(surface: Surface, fam
 
 
 @on_every_surface
-async def test_both_families_come_of_one_walk_of_the_table(surface: Surface) -> None:
-    """The old request asks for both at once, and gives the same rows as one request for each."""
-    with contextlib.ExitStack() as held:
-        for family in FAMILIES.values():
-            held.enter_context(tcp_states.every_state(family))
-        both = nls.tcp_sockets(extensions=["info"])
-        async with surface.open_sock_diag() as diag:
-            rows = [row async for row in diag.dump(both)]
-            assert diag.statistics().attempts == len(both)
-            instead = [other for request in both for other in request.instead]
-            apart = [row async for row in diag.dump(instead)]
-            assert diag.statistics().attempts == 3 * len(both)
-
-    def told(row: TcpSocket) -> tuple[Any, ...]:
-        return row.cookie, row.family, row.state, row.source, sorted(row.attributes)
-
-    assert sorted(map(told, rows)) == sorted(map(told, apart))
-
-
-@on_every_surface
-async def test_a_kernel_that_forgot_the_old_request_is_asked_for_each_family(
-    surface: Surface,
-) -> None:
-    """EINVAL to the one request: the two that mean the same are made instead."""
-    forgotten = [attrs.evolve(both, type=17) for both in nls.tcp_sockets()]
-    with tcp_states.every_state(socket.AF_INET6) as made:
-        async with surface.open_sock_diag() as diag:
-            rows = [row async for row in diag.dump(forgotten)]
-            folds = await diag.fold(forgotten, RareFold)
-    assert len(rows) == sum(made.values())
-    assert len(folds) == 2 * len(forgotten)
-    assert sum(fold.counts.total() for fold in folds) == len(rows)
-
-
-@on_every_surface
 async def test_a_dropped_dump_lets_its_rows_go(
     surface: Surface, pair: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -369,7 +209,7 @@ async def test_a_dropped_dump_lets_its_rows_go(
     class Tracked(TcpSocket):
         __slots__ = ("__weakref__",)
 
-    tracked = [attrs.evolve(request, read=_reader(Tracked)) for request in nls.tcp_sockets()]
+    tracked = [attrs.evolve(request, read=reader(Tracked)) for request in nls.tcp_sockets()]
     seen = weakref.WeakSet[Any]()
     async with surface.open_sock_diag() as diag:
         rows = [row async for row in diag.dump(tracked)]
@@ -415,49 +255,3 @@ def _reading_twice(request: Request[TcpSocket]) -> RowReader[TcpSocket]:
         return request.read(data, offset, strides, rows)
 
     return read
-
-
-def _kernel() -> tuple[int, int]:
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int(minor)
-
-
-def test_listeners_are_asked_for_apart() -> None:
-    """A dump whose first rows come at once does not go on to walk a table that may be large."""
-    for wanted in ({}, {"families": "inet"}, {"states": ["listen", "close_wait"]}):
-        masks = [_states_asked(request) for request in nls.tcp_sockets(**wanted)]
-        assert [mask & 1 << nls.TcpState.LISTEN for mask in masks] == [0, 1 << nls.TcpState.LISTEN]
-        assert masks[1] == 1 << nls.TcpState.LISTEN
-    assert sum(_states_asked(request) for request in nls.tcp_sockets()) == 0xFFF & ~1
-
-
-def _states_asked(request: Request[TcpSocket]) -> int:
-    """The mask of struct inet_diag_req_v2 stands at 4, that of struct inet_diag_req behind it."""
-    at = 4 if request.type == SOCK_DIAG_BY_FAMILY else 52
-    return int.from_bytes(request.payload[at : at + 4], sys.byteorder)
-
-
-@on_every_surface
-async def test_what_is_no_request_to_sock_diag_is_refused(surface: Surface) -> None:
-    """Before anything is sent; the error says what makes some."""
-    one = nls.tcp_socket(("127.0.0.1", 80))
-    async with surface.open_sock_diag() as diag:
-        for requests, said in (
-            (5, r"5 is no Request; tcp_sockets\(\) and tcp_socket\(\) make some"),
-            (None, "None is no Request"),
-            ("tcp", "'t' is no Request"),
-            ([one, 5], "5 is no Request"),
-            (nls.generic_request("ethtool", 2), "is no Request"),
-            (nls.links(), r"links is for netlink protocol 0, and this socket speaks 4; tcp_sock"),
-        ):
-            for verb in (diag.dump, diag.request):
-                with pytest.raises(nls.LocalProtocolError, match=said):
-                    await verb(requests)
-            with pytest.raises(nls.LocalProtocolError, match=said):
-                await diag.fold(requests, RareFold)
-        for table in (nls.tcp_sockets(), nls.tcp_sockets()[0]):
-            with pytest.raises(nls.LocalProtocolError, match="is a table; give it to dump"):
-                await diag.request(table)
-        with pytest.raises(nls.LocalProtocolError, match="takes one Request, and not"):
-            await diag.request([one, one])
-        assert diag.statistics().attempts == 0

@@ -15,6 +15,7 @@ import netlink_safe as nls
 import oracles
 import population
 import tcp_states
+from metrics_told import nonzero
 from netlink_safe.collectors import tcpstat
 from netlink_safe.collectors.tcp_fold import Listener, ListenFold, RareFold, StateFold
 from netlink_safe.collectors.tcp_stats import named
@@ -22,7 +23,7 @@ from netlink_safe.collectors.tcp_survey import summarize_counters, summarize_row
 from netlink_safe.families.inet_diag import AddressFamily
 from netlink_safe.wire.header import Strides, build_message
 from surfaces import Surface, on_every_surface
-from test_tcp_sockets import FAMILIES
+from tcp_states import FAMILIES
 
 #: Connections and listeners are a dump each.
 TABLES = 2
@@ -54,10 +55,6 @@ STATES = [
     "closing",
     "new_syn_recv",
 ]
-
-
-def nonzero(counts: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count}
 
 
 def quietly_collected() -> tuple[dict[str, Any], list[tuple[int, int]]]:
@@ -234,6 +231,7 @@ def test_currestab_is_understood_as_the_running_kernel_means_it(
     assert since_6_10 == (current_established == 9)
 
 
+@pytest.mark.anywhere
 def test_a_state_that_nobody_knows_is_counted_under_its_number() -> None:
     """A newer kernel's state is neither lost nor taken for another."""
     row = build_message(20, 2, 5, 6, bytes([2, 200]) + bytes(70))
@@ -244,6 +242,7 @@ def test_a_state_that_nobody_knows_is_counted_under_its_number() -> None:
     assert named(stats["states"])["state_200"] == 3
 
 
+@pytest.mark.anywhere
 def test_a_fold_refuses_a_row_that_ends_past_its_datagram() -> None:
     """Enough of the row is there to be counted, and still it is not whole."""
     row = build_message(20, 2, 5, 6, bytes([2, 1]) + bytes(106))
@@ -252,6 +251,7 @@ def test_a_fold_refuses_a_row_that_ends_past_its_datagram() -> None:
     assert caught.value.offset == len(row)
 
 
+@pytest.mark.anywhere
 def test_a_fold_leaves_what_is_no_row_to_the_engine() -> None:
     """It stops at the first message that is too short to be one, and counts what came before."""
     row = build_message(20, 2, 5, 6, bytes([2, 1]) + bytes(106))
@@ -260,6 +260,7 @@ def test_a_fold_leaves_what_is_no_row_to_the_engine() -> None:
     assert fold.counts(AddressFamily.INET) == {1: 1}
 
 
+@pytest.mark.anywhere
 def test_listeners_are_compared_by_fill_and_then_by_length() -> None:
     """2 of 2 is fuller than 3 of 100, and 4 of 4 than 2 of 2; a limit of 0 divides nothing."""
     queues = [(0, 0), (3, 100), (2, 2), (4, 4)]

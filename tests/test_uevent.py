@@ -14,9 +14,12 @@ import netlink_safe as nls
 from netlink_safe.families.udev import read_udev
 from netlink_safe.families.uevent import Origin, Uevent, read_any, read_kernel
 from netlink_safe.families.uevents import uevents
+from netlink_safe.protocol.sighting import Look, Sighting
 from netlink_safe.protocol.trust import Roots
 from netlink_safe.wire.datagram import Burst, Credentials, Sender
 from uevents import text, udev_text
+
+pytestmark = pytest.mark.anywhere
 
 PLUG = text(
     "add",
@@ -160,6 +163,21 @@ def test_any_datagram_is_an_event_or_a_counted_rejection(
     assert len(items) + rejected.total() + reader.duplicates == len(heard)
     for item in items:
         look_at_everything(item)
+
+
+def test_what_a_device_calls_itself_changes_none_of_its_numbers() -> None:
+    """In a uevent file a name with line ends writes lines; the driver core's stand before them."""
+    forged = b"MAJOR=8\nDEVNAME=sda\nSEQNUM=7\nSYNTH_UUID=0\nACTION=remove\nDEVPATH_OLD=/x"
+    said = b'MAJOR=13\nMINOR=64\nDEVNAME=input/event0\nNAME="a\n%b"\n' % forged
+    path = b"/devices/virtual/input/input7"
+    sighting = Sighting(b"input", said, 1, True)
+    look = Look({path: sighting}, 1, frozenset({b"input"}))
+    reader = uevents(coldplug=True).new_reader(Roots(frozenset({0})), Counter())
+    [event] = reader.adopt(reader.begin(look), True)
+    assert (event.action, event.seqnum, event.is_synthetic) == ("add", None, False)
+    assert (event.major, event.devname, event.old_devpath) == (13, "input/event0", b"")
+    assert "SEQNUM" not in event.properties
+    assert event.identity == sighting.identity == {b"MAJOR": b"13", b"MINOR": b"64"}
 
 
 def test_quadratic_time_is_not_to_be_had() -> None:

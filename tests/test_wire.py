@@ -27,6 +27,8 @@ from netlink_safe.wire.header import (
     row_offsets,
 )
 
+pytestmark = pytest.mark.anywhere
+
 U16 = st.integers(0, 0xFFFF)
 U32 = st.integers(0, 0xFFFFFFFF)
 

@@ -8,8 +8,11 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 import kernel
 import netlink_safe as nls
+from links import Links
 from netlink_safe.wire.header import build_message
 
 if TYPE_CHECKING:
@@ -19,6 +22,25 @@ if TYPE_CHECKING:
 UEVENT: Final = 15
 MNT_DETACH: Final = 2
 NLM_F_REQUEST_ACK: Final = 0x05
+
+LO: Final = "/devices/virtual/net/lo"
+FAKE: Final = "/devices/pci0000:00/usb1/1-1"
+
+
+def path(name: str) -> str:
+    return f"/devices/virtual/net/{name}"
+
+
+@pytest.fixture
+def links() -> Iterator[Links]:
+    with Links() as made:
+        yield made
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Iterator[Path]:
+    with mounted_sysfs(tmp_path) as where:
+        yield where
 
 
 def text(action: str, devpath: str, subsystem: str = "net", /, **properties: object) -> bytes:

@@ -1,7 +1,20 @@
 #!/bin/sh
 # Fetches, as root on Debian, the programs that tests compare with, and that scrape and alert there:
-# prometheus, promtool and node_exporter, into .cache beside this file.  Nothing is installed.
+# prometheus, promtool and node_exporter, into .cache beside this file, where nothing is installed.
+# Libraries that tests compare with are installed: libnl and libudev.
 set -eu
+
+libraries=
+for package in libnl-3-200 libnl-route-3-200 libudev1; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || libraries="$libraries $package"
+done
+if [ -n "$libraries" ]; then
+    # shellcheck disable=SC2086  # a list of names
+    install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $libraries; }
+    # The first fails where the lists are missing, or older than the archive.
+    install 2>/dev/null || { apt-get update -q && install; }
+fi
 
 cache="$(cd "$(dirname "$0")" && pwd)/.cache"
 programs="$cache/usr/bin"

@@ -1,0 +1,1 @@
+"""Tests that need no kernel, on emulated processors of other kinds."""
