@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import itertools
 import os
 import resource
 import socket
@@ -239,6 +240,13 @@ def without_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def limits_with_room(most: int) -> Iterator[int]:
+    """Limits on descriptors that leave none to be had, then one, and so on."""
+    taken = {number for number, _ in descriptors()}
+    free = (number for number in itertools.count() if number not in taken)
+    return itertools.islice(free, most + 1)
 
 
 @contextlib.contextmanager

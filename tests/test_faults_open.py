@@ -42,9 +42,8 @@ async def test_without_a_descriptor_to_be_had_nothing_is_left_and_the_next_call_
     """EMFILE is the system's own error, at whichever descriptor it comes."""
     await surface.collect()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for spare in range(6):
-        highest = max(number for number, _ in kernel.descriptors())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + spare, hard))
+    for limit in list(kernel.limits_with_room(6)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         try:
             with contextlib.suppress(OSError):
                 await surface.collect()

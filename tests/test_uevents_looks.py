@@ -11,6 +11,7 @@ import kernel
 import netlink_safe as nls
 import uevents
 from links import Links, names
+from netlink_safe.families.uevents import UeventReader
 from netlink_safe.transport.buffers import FLOOR
 from surfaces import Surface, on_every_surface, taking_at_most
 from uevents import Belief, until_silent
@@ -106,9 +107,8 @@ def test_a_look_without_descriptors_to_be_had_is_none() -> None:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     results = []
-    highest = max(number for number, _ in kernel.descriptors())
-    for spare in range(2, 8):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + spare, hard))
+    for limit in list(kernel.limits_with_room(7)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         found: int | None = None
         try:
             found = len(look(frozenset({"net"}), {}, True).sightings)
@@ -150,25 +150,75 @@ async def test_a_first_look_that_fails_is_made_later(
     from netlink_safe.transport import sightings
     from netlink_safe.transport.sysfs import look
 
-    looks: list[int] = []
+    adopted = threading.Event()
+    failures = iter([OSError(5, "Input/output error")])
+    adopt = UeventReader.adopt
 
     def failing_once(*arguments: Any) -> Any:
-        looks.append(1)
-        if len(looks) == 1:
-            raise OSError(5, "Input/output error")
+        for failure in failures:
+            raise failure
         return look(*arguments)
 
+    def telling_when(*arguments: Any) -> Any:
+        adopted.set()
+        return adopt(*arguments)
+
     monkeypatch.setattr(sightings, "look", failing_once)
+    monkeypatch.setattr(UeventReader, "adopt", telling_when)
     async with surface.open_uevents(
         subsystem="net", receive_buffer=FLOOR, heartbeat=0.05
     ) as events:
         links.make("a", "b")
         assert {(await events.receive()).devpath for _ in "12"} == {path("a"), path("b")}
-        while len(looks) < 2:
+        while not adopted.is_set():
             with pytest.raises(nls.NetlinkTimeout):
                 await events.receive(timeout=0.05)
         belief = Belief(LO, path("a"), path("b"))
         for left, right in names(range(60)):
+            links.make(left, right)
+        await until_silent(events, belief)
+        assert belief.overruns == belief.resyncs == 1
+        assert set(belief.devices) == uevents.devices(sysfs, "net")
+
+
+@on_every_surface
+async def test_what_is_lost_during_a_first_look_that_comes_late_is_not_said_to_be_found_again(
+    surface: Surface, links: Links, sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That look has seen it, and was silent; what is lost later is found again."""
+    from netlink_safe.transport import sightings
+    from netlink_safe.transport.sysfs import look
+
+    begun, may_go_on = threading.Event(), threading.Event()
+    failures = iter([OSError(5, "Input/output error")])
+
+    def failing_and_slow(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        begun.set()
+        assert may_go_on.wait(30)
+        return look(*arguments)
+
+    monkeypatch.setattr(sightings, "look", failing_and_slow)
+    async with surface.open_uevents(
+        subsystem="net", receive_buffer=FLOOR, heartbeat=0.05
+    ) as events:
+        while not begun.is_set():
+            with pytest.raises(nls.NetlinkTimeout):
+                await events.receive(timeout=0.05)
+        for left, right in names(range(60)):
+            links.make(left, right)
+        may_go_on.set()
+        overrun = await events.receive()
+        assert overrun.drops > 0
+        assert overrun.unresynced == "there was no look before it"
+        belief = Belief(LO)
+        belief.drops = overrun.drops
+        await until_silent(events, belief)
+        assert (belief.overruns, belief.resyncs) == (0, 0)
+        assert set(belief.devices) < uevents.devices(sysfs, "net")
+        belief.devices |= dict.fromkeys(uevents.devices(sysfs, "net"))
+        for left, right in names(range(60, 120)):
             links.make(left, right)
         await until_silent(events, belief)
         assert belief.overruns == belief.resyncs == 1

@@ -176,9 +176,7 @@ class Follower(Hearing):
                 continue
             lost = sock.losses()
             if lost != self._loss_told or self._is_due(reader):
-                items = yield from self._resync(reader, since(lost, self._loss_told))
-                self._loss_told = lost  # not before: what is raised in there hides no loss
-                yield from _portions(items)
+                yield from _portions((yield from self._resync(sock, reader, lost)))
             else:
                 yield Wait(sock.fileno(), self.listening.heartbeat)
 
@@ -213,9 +211,7 @@ class Follower(Hearing):
     def _look_later(self) -> None:
         self._look_again_at = time.monotonic() + self.listening.heartbeat
 
-    def _resync(self, reader: Reader, drops: int) -> Steps[Any, list[Any]]:
-        if drops:
-            self._tally.overruns += 1
+    def _resync(self, sock: ListeningSocket, reader: Reader, lost: int) -> Steps[Any, list[Any]]:
         unresynced = self._source.why_no_look
         difference: list[Any] = []
         is_beginning = not self._has_looked
@@ -227,8 +223,9 @@ class Follower(Hearing):
             difference = reader.adopt(telling, is_beginning)
             self._has_looked = True
             self._tally.resyncs += unresynced is None and not is_beginning
-            if is_beginning and unresynced is None:
-                unresynced = "there was no look before it that one could be compared with"
+            if is_beginning:
+                lost = sock.losses()  # what it saw of these is compared with nothing either
+                unresynced = unresynced or "there was no look before it"
         except NoLookError as error:
             unresynced = str(error)
             self._look_later()
@@ -239,6 +236,9 @@ class Follower(Hearing):
             self._look_later()
         finally:
             self.is_owing: bool = False
+        drops = since(lost, self._loss_told)
+        self._loss_told = lost  # not before: what is raised above hides no loss
+        self._tally.overruns += drops > 0
         return ([Overrun(drops, unresynced)] if self._is_loss(reader, drops) else []) + difference
 
     def _is_loss(self, reader: Reader, drops: int) -> bool:

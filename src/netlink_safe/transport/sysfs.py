@@ -126,6 +126,16 @@ def _while_it_is_there(*also: int) -> Iterator[None]:
             raise
 
 
+@contextlib.contextmanager
+def _while_there_is_room() -> Iterator[None]:
+    """Pass over what this process may not do; not that it has no descriptor or memory for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
+
+
 def _as_it_is(_path: bytes, sighting: Sighting) -> Sighting:
     return sighting
 
@@ -215,10 +225,12 @@ def _open_sysfs(mount: bool) -> int:
     if _may_mount():
         from netlink_safe.transport.mounting import mounted_sysfs
 
-        try:
-            return mounted_sysfs()
-        except OSError as error:
-            reason = f"failed ({error.strerror})"
+        with _while_there_is_room():
+            try:
+                return mounted_sysfs()
+            except OSError as error:
+                reason = f"failed ({error.strerror})"
+                raise
     if (root := _matching_sysfs()) is not None:
         return root
     raise NoSysfsError(
@@ -238,7 +250,7 @@ def _is_first_namespace() -> bool:
 
 def _may_mount() -> bool:
     """Whether the calling thread has CAP_SYS_ADMIN; to try without it would cost an import."""
-    with contextlib.suppress(OSError), open("/proc/thread-self/status", encoding="ascii") as file:
+    with _while_there_is_room(), open("/proc/thread-self/status", encoding="ascii") as file:
         for line in file:
             if line.startswith("CapEff:"):
                 return bool(int(line.split()[1], 16) & CAP_SYS_ADMIN)
@@ -247,9 +259,10 @@ def _may_mount() -> bool:
 
 def _matching_sysfs() -> int | None:
     """The root of /sys, if it shows the interfaces that the calling thread's namespace has."""
-    try:
+    root = None
+    with _while_there_is_room():
         root = os.open(SYS, _DIRECTORY)
-    except OSError:
+    if root is None:
         return None
     try:
         if _shows_these_interfaces(root):
