@@ -1,10 +1,12 @@
 """The checks of the project by name, in environments of their own.
 
-``nox`` runs those that take minutes; ``nox -l`` lists all.  They are the commands that CI runs.
+``nox`` runs those that take minutes; ``nox -l`` lists all.  CI runs ``lint``, ``types``,
+``coverage`` and ``package`` of them, in the environment that it has (``--no-venv``).
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -49,6 +51,17 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
+    """Every line and branch of wire and protocol, by tests that need no kernel."""
+    session.install("-e", ".[cli,test]")
+    mutants = nox.project.load_toml("pyproject.toml")["tool"]["mutmut"]
+    options = [f"--cov={room.removesuffix('/*')}" for room in mutants["only_mutate"]]
+    options += ["--cov-report=term", "--cov-fail-under=100", *mutants["pytest_add_cli_args"]]
+    tests = mutants["pytest_add_cli_args_test_selection"]
+    session.run("pytest", "-q", *options, *tests, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def coverage_of_all(session: nox.Session) -> None:
     """How much of the package the tests run, those of its commands included."""
     session.install("-e", ".[cli,test]")
     session.run("pytest", "-q", "-n", "auto", "--cov", "--cov-fail-under=95")
@@ -57,11 +70,17 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build what is published, and look at it as an index and an installer do."""
-    session.install("build", "check-wheel-contents", "twine")
+    session.install("-e", ".[dev]")
     built = Path(session.create_tmp(), "dist")
+    shutil.rmtree(built, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(built), silent=True)
     session.run("twine", "check", "--strict", *map(str, built.iterdir()))
     session.run("check-wheel-contents", *map(str, built.glob("*.whl")))
+    (sdist,) = built.glob("*.tar.gz")
+    shutil.unpack_archive(sdist, built, filter="data")
+    with session.chdir(built / sdist.name.removesuffix(".tar.gz")):
+        anywhere = ("-m", "anywhere", "-p", "no:cacheprovider")
+        session.run("pytest", "-q", *anywhere, env={"PYTHONPATH": "src"})
 
 
 @nox.session(python=PYTHONS)

@@ -1,4 +1,7 @@
-"""The floor to compare with: ``floor.c``, compiled when needed, and one process of it."""
+"""Programs in C to compare with, compiled when needed, and the floor as a process.
+
+May call nothing of the others.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Final, Self
 
-SOURCE: Final = Path(__file__).with_name("floor.c")
-PROGRAM: Final = SOURCE.with_name("_build") / "floor"
-_ORDER: Final = struct.Struct("=III")
+HERE: Final = Path(__file__).parent
+_ORDER: Final = struct.Struct("=IIII")
 
 
 class Floor:
@@ -18,7 +20,7 @@ class Floor:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [str(compiled())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [str(compiled("floor"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
 
     def __enter__(self) -> Self:
@@ -32,7 +34,14 @@ class Floor:
 
         Raises OSError with what the kernel says.
         """
-        self._process.stdin.write(_ORDER.pack(extensions, states, thrash))  # type: ignore[union-attr]
+        return self._ordered(extensions, states, thrash, 0)
+
+    def counting(self, extensions: int = 0) -> float:
+        """How long one walk for both families takes in which each row is counted."""
+        return self._ordered(extensions, 0xFFF, 0, 1)
+
+    def _ordered(self, *order: int) -> float:
+        self._process.stdin.write(_ORDER.pack(*order))  # type: ignore[union-attr]
         line = self._process.stdout.readline()  # type: ignore[union-attr]  # both are pipes
         nanoseconds = int(line)
         if nanoseconds < 0:
@@ -46,14 +55,15 @@ class Floor:
         self._process.stdout.close()  # type: ignore[union-attr]
 
 
-def compiled() -> Path:
-    """The program, compiled anew if it is older than its source.
+def compiled(name: str) -> Path:
+    """The program of this name, compiled anew if it is older than its source.
 
     Raises FileNotFoundError without gcc, CalledProcessError if it complains.
     """
-    if not PROGRAM.exists() or PROGRAM.stat().st_mtime < SOURCE.stat().st_mtime:
-        PROGRAM.parent.mkdir(exist_ok=True)
+    source, program = HERE / f"{name}.c", HERE / "_build" / name
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        program.parent.mkdir(exist_ok=True)
         subprocess.run(
-            ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(PROGRAM), str(SOURCE)], check=True
+            ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)], check=True
         )
-    return PROGRAM
+    return program

@@ -1,16 +1,18 @@
-"""How long an operation keeps an event loop from its other tasks."""
+"""How long an operation keeps an event loop from its other tasks.
+
+May call ``figures``, ``measure`` and ``variants``.
+"""
 
 from __future__ import annotations
 
-import statistics
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, get_args
 
 import anyio
-import attrs
 from anyio.lowlevel import checkpoint
 
+from figures import Figure, milliseconds
 from measure import Backend
 from variants import AWAITED
 
@@ -22,34 +24,21 @@ NOTHING: Final = "nothing"
 QUIET: Final = 0.2
 
 
-@attrs.frozen(slots=True)
-class Hold:
-    """The longest gaps of a task that does nothing but let others run, one for each repeat."""
+def holds(repeats: int, sockets: int) -> list[Figure]:
+    """Every awaited operation on either event loop, and none, which is the machine's own noise.
 
-    name: str
-    backend: Backend
-    gaps: list[float]
-
-    @property
-    def usual(self) -> float:
-        """The median of the longest gaps, in seconds."""
-        return statistics.median(self.gaps)
-
-    @property
-    def worst(self) -> float:
-        """The longest of them all; the machine's own noise is in it."""
-        return max(self.gaps)
-
-
-def holds(repeats: int) -> list[Hold]:
-    """Every awaited operation on either event loop, and none, which is the machine's own noise."""
+    The median of the longest gaps of a task that does nothing but let others run.
+    """
     operations: dict[str, Callable[[], Awaitable[object]]] = {
         NOTHING: partial(anyio.sleep, QUIET),
         **AWAITED,
     }
     return [
-        Hold(
-            name, backend, [anyio.run(_longest_gap, call, backend=backend) for _ in range(repeats)]
+        Figure(
+            study="holds",
+            name=f"{name}, {backend}",
+            sockets=sockets,
+            **milliseconds(anyio.run(_longest_gap, call, backend=backend) for _ in range(repeats)),
         )
         for backend in get_args(Backend)
         for name, call in operations.items()

@@ -2,6 +2,8 @@
 
 Absolute times change with whatever else a machine is doing, from one second to the next; the ratio
 of two measurements made one after the other changes little, and its median over rounds less.
+
+May call ``figures``, ``floor`` and ``population``.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import anyio
 import attrs
+
+from figures import Figure, milliseconds, ratio_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,20 +44,6 @@ class Variant:
     extensions: int = 0
 
 
-@attrs.frozen(slots=True)
-class Result:
-    """A variant at one population: medians in seconds, and of the ratios of the rounds."""
-
-    name: str
-    sockets: int
-    caches: Caches
-    rounds: int
-    seconds: float
-    floor_seconds: float
-    ratio: float
-    quartiles: tuple[float, float]
-
-
 def blocking(name: str, call: Callable[[], object], extensions: int = 0) -> Variant:
     """A variant that is a plain call."""
 
@@ -64,6 +54,19 @@ def blocking(name: str, call: Callable[[], object], extensions: int = 0) -> Vari
             start = time.perf_counter()
             call()
             seconds.append(time.perf_counter() - start)
+        return seconds
+
+    return Variant(name, measure, extensions)
+
+
+def timed(name: str, call: Callable[[], float], extensions: int = 0) -> Variant:
+    """A variant that takes its own time, as a program in C does that is told to."""
+
+    def measure(calls: int, before: Callable[[], None]) -> list[float]:
+        seconds = []
+        for _ in range(calls):
+            before()
+            seconds.append(call())
         return seconds
 
     return Variant(name, measure, extensions)
@@ -96,7 +99,7 @@ def compare(
     rounds: int,
     calls: int,
     caches: Caches,
-) -> list[Result]:
+) -> list[Figure]:
     """Each variant's ratio to the floor: in every round its turn comes at another place.
 
     Of more calls than one, the first only warms the caches up.
@@ -112,30 +115,20 @@ def compare(
             own = variant.measure(calls, before)
             taken[variant.name].append((_middle(own), _middle(floors)))
     return [
-        _result(variant.name, crowd.plan.sockets, caches, taken[variant.name])
-        for variant in variants
+        Figure(
+            study="dumps",
+            name=name,
+            sockets=crowd.plan.sockets,
+            caches=caches,
+            **milliseconds(own for own, _ in pairs),
+            **ratio_of(pairs),
+        )
+        for name, pairs in taken.items()
     ]
 
 
 def _middle(seconds: list[float]) -> float:
     return statistics.median(seconds[1:] or seconds)
-
-
-def _result(
-    name: str, sockets: int, caches: Caches, pairs: Sequence[tuple[float, float]]
-) -> Result:
-    ratios = [own / floor for own, floor in pairs]
-    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return Result(
-        name=name,
-        sockets=sockets,
-        caches=caches,
-        rounds=len(pairs),
-        seconds=statistics.median(own for own, _ in pairs),
-        floor_seconds=statistics.median(floor for _, floor in pairs),
-        ratio=statistics.median(ratios),
-        quartiles=(low, high),
-    )
 
 
 def _walk(memory: bytearray) -> None:

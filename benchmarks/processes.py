@@ -1,51 +1,62 @@
-"""What only a process of its own shows: peak memory, and how long the command takes to start.
+"""What only a process of its own shows: peak memory, how long imports and the command take.
 
-As a program it makes one collection and prints the growth of its own memory.
+May call ``figures`` and ``population``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
+import multiprocessing
 import os
-import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-import attrs
+from figures import Figure, milliseconds, ratio_of
+from population import enter_namespace
 
-from variants import DUMP, ROWS, TIMEOUT, rows_blocking
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-COMMAND: Final = Path(sys.executable).with_name("netlink-safe")
-TOOL: Final = [str(COMMAND), "tcpstat", "--json"]
-#: What a command made of these could not do without.
-BARE: Final = [sys.executable, "-c", "import click, attrs, json, socket"]
-#: What /proc/self/clear_refs takes for VmHWM to start again.
-RESET_PEAK: Final = "5"
+    from figures import Effort
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+COMMAND: Final = str(Path(sys.executable).with_name("netlink-safe"))
+COLLECTION: Final = Path(__file__).with_name("one_collection.py")
+TOOL: Final = (COMMAND, "tcpstat", "--json")
+BASELINE: Final = "import of click, attrs, json and socket"
+#: What is imported, by what the tables call it; the first is what a command could not do without.
+IMPORTS: Final = {
+    BASELINE: "click, attrs, json, socket",
+    "nothing": "sys",
+    "import of netlink_safe.blocking": "netlink_safe.blocking",
+    "the same, and a name of it used": "netlink_safe.blocking; netlink_safe.blocking.open_uevents",
+    "import of netlink_safe on trio": "trio, netlink_safe; netlink_safe.open_uevents",
+    "import of pyroute2": "pyroute2",
+    "import of pyudev": "pyudev",
+    "import of psutil": "psutil",
+}
 #: An installed program has its bytecode beside it, so that nothing is compiled as it starts.
 BYTECODE: Final = Path(__file__).with_name("_build") / "bytecode"
 
 
-@attrs.frozen(slots=True)
-class Start:
-    """Whole processes: the command, and an interpreter that imports what any such command would.
-
-    ``problem`` says why there is no figure.
-    """
-
-    seconds: float = 0.0
-    bare_seconds: float = 0.0
-    ratio: float = 0.0
-    problem: str | None = None
+def in_a_process_of_its_own(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a function comes to in a new interpreter, which is gone then."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, fresh) as pool:
+        return pool.submit(call, *args, **kwargs).result()
 
 
 def peak_memory(what: str) -> int:
     """The most bytes that a fresh process holds while it collects once in this namespace."""
     for _ in range(2):  # the first may still have to compile its modules, which takes memory
         done = subprocess.run(
-            [sys.executable, __file__, what],
+            [sys.executable, str(COLLECTION), what],
             stdout=subprocess.PIPE,
             env=_environment(),
             text=True,
@@ -54,24 +65,36 @@ def peak_memory(what: str) -> int:
     return int(done.stdout)
 
 
-def start_of_the_command(rounds: int) -> Start:
-    """The command against bare imports, taking turns, after one of each to fill caches."""
-    if not COMMAND.exists():
-        return Start(problem=f"there is no {COMMAND.name} beside this interpreter")
-    done = subprocess.run(TOOL, capture_output=True, env=_environment(), text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-        return Start(problem=f"{COMMAND.name} tcpstat --json failed: {last}")
-    _process_seconds(BARE)
-    pairs = [(_process_seconds(TOOL), _process_seconds(BARE)) for _ in range(rounds)]
-    return Start(
-        statistics.median(own for own, _ in pairs),
-        statistics.median(bare for _, bare in pairs),
-        statistics.median(own / bare for own, bare in pairs),
-    )
+def measure(effort: Effort) -> Iterator[Figure]:
+    """Whole processes, by one that imports what any such command would, taking turns."""
+    yield from in_a_process_of_its_own(_starts, effort)
 
 
-def _process_seconds(command: list[str]) -> float:
+def _starts(effort: Effort) -> list[Figure]:
+    enter_namespace()
+    commands = {"`netlink-safe tcpstat --json`": TOOL}
+    for name, imported in IMPORTS.items():
+        modules = imported.partition(";")[0].split(", ")
+        if all(importlib.util.find_spec(module.partition(".")[0]) for module in modules):
+            commands[name] = (sys.executable, "-c", f"import {imported}")
+    for command in commands.values():  # once to fill caches
+        _process_seconds(command)
+    rounds = [
+        {name: _process_seconds(command) for name, command in commands.items()}
+        for _ in range(effort.starts)
+    ]
+    return [
+        Figure(
+            study="starts",
+            name=name,
+            **milliseconds(each[name] for each in rounds),
+            **ratio_of([(each[name], each[BASELINE]) for each in rounds]),
+        )
+        for name in commands
+    ]
+
+
+def _process_seconds(command: tuple[str, ...]) -> float:
     environment = _environment()
     start = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=True)
@@ -81,27 +104,3 @@ def _process_seconds(command: list[str]) -> float:
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return kept | {"PYTHONPYCACHEPREFIX": str(BYTECODE)}
-
-
-def _own_peak() -> int:
-    """VmHWM in bytes; ru_maxrss would have the parent's in it from before the exec."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        line = next(line for line in file if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
-
-
-def _collect_once(what: str) -> None:
-    from netlink_safe.collectors.tcpstat import collect_blocking
-
-    # Forget the peak of the imports, which would hide a growth below it.
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write(RESET_PEAK)
-    if what == ROWS:
-        rows_blocking()
-    else:
-        collect_blocking(TIMEOUT, "dump" if what == DUMP else "counters")
-
-
-if __name__ == "__main__":
-    _collect_once(sys.argv[1])
-    print(_own_peak())

@@ -1,55 +1,52 @@
 """What sending costs: to a full peer, to wait for one, into an outbox, beside busy threads.
 
-::
-
-    python benchmarks/sending.py [--tries 100000] [--json FILE]
-
-It needs no privilege.  It prints a table in Markdown, with what the figures are meant to be, and
-always ends with status 0: a figure is not a test.
+May call ``figures``.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 import socket
 import statistics
 import threading
 import time
 from collections import deque
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import attrs
 import trio
 
 import netlink_safe as nls
+from figures import Figure, ratio_of
 from netlink_safe import blocking
 from netlink_safe.transport.locks import check_blocking_wait, held
-from report import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from figures import Effort
 
 USERSOCK: Final = 2
 ALARM: Final = b"x" * 1000
 BATCH: Final = 500
 ROUNDS: Final = 400
+SENDS: Final = 200
+POSTS: Final = 10_000
+MESSAGES_A_SECOND: Final = "messages/s"
+
+_figure = partial(Figure, study="sending")
 
 
-@attrs.frozen
-class Figure:
-    """One line of the table."""
-
-    name: str
-    value: float
-    unit: str
-    aim: str = ""
-
-    def __str__(self) -> str:
-        return f"| {self.name} | {self.value:.3g} {self.unit} | {self.aim} |"
+def measure(effort: Effort) -> Iterator[Figure]:
+    """All of it; nothing here needs a privilege."""
+    yield refused_sends(effort.sends)
+    yield from waiting_sends()
+    yield posting()
+    yield watching()
+    for busy in (0, 2):
+        yield pumped(busy)
+        yield plain_sends(busy)
 
 
 @contextlib.contextmanager
@@ -82,7 +79,8 @@ def refused_sends(tries: int) -> Figure:
                 taken.append(time.perf_counter() - start)
     taken.sort()
     worst = taken[len(taken) * 999 // 1000]
-    return Figure("`send_nowait` to a full peer, 99.9th percentile", worst * 1e6, "us", "1000 us")
+    name = "`send_nowait` to a full peer, 99.9th percentile"
+    return _figure(name=name, value=worst * 1000, unit="ms")
 
 
 def waiting_sends() -> list[Figure]:
@@ -102,12 +100,17 @@ def waiting_sends() -> list[Figure]:
                 await sender.sendto(ALARM, (port_id, 0))
             return time.thread_time() - start
 
+    name = "waiting for a full peer, of a processor"
     with full_peer() as port_id:
-        return [
-            Figure(f"`await send`, {backend}, waiting for a full peer", 100 * spent, "%", "2 %")
+        taken = {
+            f"`await send`, {backend}": anyio.run(ours, port_id, backend=backend)
             for backend in ("trio", "asyncio")
-            for spent in [anyio.run(ours, port_id, backend=backend)]
-        ] + [Figure("`trio.socket`, the same", 100 * trio.run(theirs, port_id), "%")]
+        }
+        taken["`trio.socket`"] = trio.run(theirs, port_id)
+    return [
+        _figure(name=f"{sender}, {name}", value=100 * spent, unit="%")
+        for sender, spent in taken.items()
+    ]
 
 
 def posting() -> Figure:
@@ -122,14 +125,15 @@ def posting() -> Figure:
         for _ in range(BATCH):
             outbox.post(payload, port_id=77)
 
-    ratios = []
+    pairs = []
     for _ in range(ROUNDS):
-        plain, own = seconds_of(append), seconds_of(post)
-        ratios.append(own / plain)
+        pairs.append((seconds_of(post), seconds_of(append)))
         ring.clear()
         outbox._backlog.ring.clear()
     anyio.run(outbox.aclose)
-    return Figure("`Outbox.post` by `deque.append`", statistics.median(ratios), "times", "15 times")
+    micro = statistics.median(own for own, _ in pairs) / BATCH * 1e6
+    name = "`Outbox.post`, by `deque.append`"
+    return _figure(name=name, value=micro, unit="µs", **ratio_of(pairs))
 
 
 def watching() -> Figure:
@@ -149,7 +153,7 @@ def watching() -> Figure:
             request = seconds_of(lambda: list(diag.dump(listeners)))
             parts.append(seconds_of(look) / BATCH / request)
     name = "looks for watched locks, of a dump of listeners"
-    return Figure(name, 100 * statistics.median(parts), "%", "2 %")
+    return _figure(name=name, value=100 * statistics.median(parts), unit="%")
 
 
 @contextlib.contextmanager
@@ -180,22 +184,24 @@ def pumped(busy: int) -> Figure:
         busy_threads(busy),
     ):
         start = time.perf_counter()
-        for _ in range(10_000):
+        for _ in range(POSTS):
             outbox.post(b"alarm", port_id=peer.port_id)
         outbox.flush(60)
         rate = outbox.statistics().sent / (time.perf_counter() - start)
-    return Figure(f"through an outbox, beside {busy} busy threads", rate, "messages/s")
+    name = f"through an outbox, beside {busy} busy threads"
+    return _figure(name=name, value=rate, unit=MESSAGES_A_SECOND)
 
 
-def plain_sends(busy: int, messages: int = 200) -> Figure:
+def plain_sends(busy: int) -> Figure:
     """The same by ``socket.sendto``, which lets go of the interpreter each time."""
     with usersock() as sender, usersock() as peer, busy_threads(busy):
         address = peer.getsockname()
         start = time.perf_counter()
-        for _ in range(messages):
+        for _ in range(SENDS):
             sender.sendto(b"alarm", socket.MSG_DONTWAIT, address)
-        rate = messages / (time.perf_counter() - start)
-    return Figure(f"by `socket.sendto`, beside {busy} busy threads", rate, "messages/s")
+        rate = SENDS / (time.perf_counter() - start)
+    name = f"by `socket.sendto`, beside {busy} busy threads"
+    return _figure(name=name, value=rate, unit=MESSAGES_A_SECOND)
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -203,31 +209,3 @@ def seconds_of(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--tries", type=int, default=100_000)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    options = parser.parse_args()
-    figures = [
-        refused_sends(options.tries),
-        *waiting_sends(),
-        posting(),
-        watching(),
-        *(pumped(busy) for busy in (0, 2)),
-        *(plain_sends(busy) for busy in (0, 2)),
-    ]
-    print(f"{this_machine()}\n\n| what | figure | aim |\n| --- | --- | --- |")
-    print("\n".join(map(str, figures)))
-    if options.json:
-        plain = {
-            "machine": attrs.asdict(this_machine()),
-            "figures": list(map(attrs.asdict, figures)),
-        }
-        options.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -35,7 +35,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 import exporters
 import kernel
-from report import this_machine
+from figures import this_machine
 from soaking import asking, counting, crowds, leaks, listening, metronome, posting, scraping
 from soaking.accounts import Ledger
 from soaking.faults import Weather

@@ -1,49 +1,44 @@
-"""The ways to ask: the library's own, and what a user would take instead."""
+"""The ways to ask: the library's own, a compiled program's, and what a user would take instead.
+
+May call ``measure`` and ``one_collection``.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import socket
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, Final, get_args
 
-from measure import Backend, Variant, blocking, evented
+from measure import Backend, Variant, blocking, evented, timed
 from netlink_safe.aio.sock_diag import open_sock_diag
-from netlink_safe.blocking.sock_diag import open_sock_diag as open_sock_diag_blocking
 from netlink_safe.collectors.tcpstat import collect, collect_blocking
 from netlink_safe.families.tcp import tcp_sockets
+from one_collection import COLLECTIONS, DUMP, ROWS, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from floor import Floor
 
-DUMP: Final = "dump"
 COUNTERS: Final = "counters"
-ROWS: Final = "rows with tcp_info"
 #: A floor for COUNTERS: what the kernel takes to find the rows that it asks for.
-RARE: Final = "the kernel alone, rare states"
+RARE: Final = "C: both dumps, of rare states alone"
+COMPILED: Final = "C: one walk, every row counted"
+COMPILED_ROWS: Final = "C: the same with tcp_info"
 #: Every everyday state but ESTABLISHED and TIME_WAIT.
 RARE_STATES: Final = 0xFFE & ~(1 << 1 | 1 << 6)
 #: The mask that asks for tcp_info.
 INFO: Final = 2
-#: Seconds; far beyond what any of it takes.
-TIMEOUT: Final = 60.0
 
 #: What an async program may have under way, by its name.
 AWAITED: Final[dict[str, Callable[[], Awaitable[object]]]] = {}
 
 
-def rows_blocking() -> None:
-    """Every row, asked for with tcp_info, and none looked at."""
-    with open_sock_diag_blocking(timeout=TIMEOUT) as diag:
-        for _ in diag.dump(tcp_sockets(extensions=["info"])):
-            pass
-
-
 async def rows() -> None:
-    """Do what ``rows_blocking`` does, in an event loop."""
+    """Do what ``one_collection.rows`` does, in an event loop."""
     async with open_sock_diag(timeout=TIMEOUT) as diag:
         async for _ in diag.dump(tcp_sockets(extensions=["info"])):
             pass
@@ -57,9 +52,9 @@ AWAITED[ROWS] = rows
 def of_the_library() -> list[Variant]:
     """Counts by a dump, counts by counters, and rows: in blocking code, on trio, on asyncio."""
     variants = [
-        blocking(DUMP, partial(collect_blocking, TIMEOUT, "dump")),
+        blocking(DUMP, COLLECTIONS[DUMP]),
         blocking(COUNTERS, partial(collect_blocking, TIMEOUT, "counters")),
-        blocking(ROWS, rows_blocking, INFO),
+        blocking(ROWS, COLLECTIONS[ROWS], INFO),
     ]
     for backend in get_args(Backend):
         for name, call in AWAITED.items():
@@ -67,22 +62,24 @@ def of_the_library() -> list[Variant]:
     return variants
 
 
-def of_the_kernel(floor: Floor) -> list[Variant]:
-    """What the library cannot go below where it does not ask for every row."""
-    return [blocking(RARE, partial(floor.seconds, states=RARE_STATES))]
-
-
-def of_others(with_slowest: bool) -> list[Variant]:
-    """What is installed; the slowest only if wanted."""
-    variants = [
-        blocking("`ss -Htan`", partial(_run, "ss", "-Htan")),
-        blocking("`ss -Htani`", partial(_run, "ss", "-Htani"), INFO),
-        blocking("lines of /proc/net/tcp and tcp6", _count_lines),
+def of_a_compiled_program(floor: Floor) -> list[Variant]:
+    """What the library cannot go below, and what it would come to if it were written in C."""
+    return [
+        timed(RARE, partial(floor.seconds, states=RARE_STATES)),
+        timed(COMPILED, floor.counting),
+        timed(COMPILED_ROWS, partial(floor.counting, INFO), INFO),
     ]
+
+
+def of_others() -> list[Variant]:
+    """What is installed."""
+    variants = [blocking("lines of /proc/net/tcp and tcp6", _count_lines)]
+    if shutil.which("ss"):
+        variants.append(blocking("`ss -Htan`", partial(_run, "ss", "-Htan")))
+        variants.append(blocking("`ss -Htani`", partial(_run, "ss", "-Htani"), INFO))
     if importlib.util.find_spec("psutil"):
         variants.append(blocking("psutil.net_connections", _ask_psutil))
-    if with_slowest and importlib.util.find_spec("pyroute2.netlink.diag"):
-        variants.append(blocking("pyroute2 DiagSocket", _ask_pyroute2))
+    variants.append(blocking("pyroute2's DiagSocket", _ask_pyroute2))
     return variants
 
 
