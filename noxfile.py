@@ -1,7 +1,7 @@
 """The checks of the project by name, in environments of their own.
 
 ``nox`` runs those that take minutes; ``nox -l`` lists all.  CI runs ``lint``, ``types``,
-``coverage`` and ``package`` of them, in the environment that it has (``--no-venv``).
+``coverage`` and ``package`` of them.
 """
 
 from __future__ import annotations
