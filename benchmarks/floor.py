@@ -6,8 +6,10 @@ May call nothing of the others.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final, Self
 
@@ -58,12 +60,14 @@ class Floor:
 def compiled(name: str) -> Path:
     """The program of this name, compiled anew if it is older than its source.
 
-    Raises FileNotFoundError without gcc, CalledProcessError if it complains.
+    Ends everything without a compiler; raises CalledProcessError if it complains.
     """
+    if shutil.which("cc") is None:
+        sys.exit("what this is compared with is a program in C: install a compiler (Debian: gcc)")
     source, program = HERE / f"{name}.c", HERE / "_build" / name
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         program.parent.mkdir(exist_ok=True)
         subprocess.run(
-            ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)], check=True
+            ["cc", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)], check=True
         )
     return program

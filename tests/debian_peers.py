@@ -47,10 +47,15 @@ def node_exporter() -> str:
     return _found("prometheus-node-exporter")
 
 
-def _found(name: str) -> str:
+def compiler() -> str:
+    """The same for what compiles the programs in C that the benchmarks compare with."""
+    return _found("cc", "install gcc")
+
+
+def _found(name: str, remedy: str = "run tests/peers/install.sh") -> str:
     path = shutil.which(name) or shutil.which(name, path=str(CACHE))
     if path is None:
-        absent = f"{name} is missing: run tests/peers/install.sh"
+        absent = f"{name} is missing: {remedy}"
         if MUST_HAVE:
             pytest.fail(absent)
         pytest.skip(absent)

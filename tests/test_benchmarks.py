@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from debian_peers import compiler, node_exporter
 from figures import Figure, Machine, load, ratio_of, save
 from tables import STUDIES, page, shortfall
 from targets import TARGETS, target_of
@@ -21,6 +22,8 @@ PROJECT = Path(__file__).parent.parent
 COST = PROJECT / "docs" / "reference" / "cost.md"
 MEASURED = PROJECT / "docs" / "reference" / "measured.md"
 RESULTS = PROJECT / "benchmarks" / "results"
+#: What a study cannot do without; it skips the test, or fails it, where that is missing.
+TAKES = {"dumps": compiler, "scrapes": node_exporter, "uevents": compiler}
 #: What each of the studies that can be asked for measures.
 ASKED = {
     "agents": {"agents"},
