@@ -139,23 +139,31 @@ def _draw(plot: Plot, figures: Sequence[Figure], is_bars: bool, path: Path) -> N
 def _lines(axes: Axes, plot: Plot, figures: Sequence[Figure]) -> None:
     for name in dict.fromkeys(figure.name for figure in figures):
         own = [figure for figure in figures if figure.name == name]
-        axes.plot([it.sockets for it in own], [_of(plot, it) for it in own], "o-", label=name)
+        axes.plot(
+            [it.sockets for it in own], [_of(plot, it) for it in own], "o-", label=_plain(name)
+        )
     axes.set_xscale("log")
     axes.set_xlabel("sockets")
     axes.set_ylabel(plot.axis)
     if plot.is_logarithmic:
         axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _bars(axes: Axes, plot: Plot, figures: Sequence[Figure]) -> None:
-    names = [figure.name for figure in figures]
+    names = [_plain(figure.name) for figure in figures]
     bars = axes.barh(names, [_of(plot, figure) for figure in figures])
     axes.bar_label(bars, fmt="{:,.3g}".format if plot.axis == "ms" else "{:,.0f}".format, padding=3)
     axes.invert_yaxis()
-    axes.margins(x=0.15)
+    axes.margins(x=0.2)
     axes.set_xlabel(plot.axis)
 
 
 def _of(plot: Plot, figure: Figure) -> float:
     return figure.value if plot.of == "value" else figure.ratio or 0.0
+
+
+def _plain(name: str) -> str:
+    return name.replace("`", "")

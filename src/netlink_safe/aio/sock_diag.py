@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from netlink_safe.aio.requests import RequestSocket
 from netlink_safe.aio.waiting import result
-from netlink_safe.families import destruction
-from netlink_safe.transport.destroying import destroyed, taken_apart
 from netlink_safe.transport.locks import waits
 from netlink_safe.transport.opening import new_pool, questions
 from netlink_safe.transport.workers import offload
@@ -72,6 +70,9 @@ class SockDiag(RequestSocket):
         and what ``dump`` raises.
         """
         terms = self._terms(timeout)
+        from netlink_safe.families import destruction
+        from netlink_safe.transport.destroying import destroyed, taken_apart
+
         requests, rows = taken_apart(target)
         asked = questions(self._pool, requests)
         operation = destroyed(self._pool, asked, rows, all, destruction, terms)

@@ -34,7 +34,6 @@ from netlink_safe.protocol.deadline import given_up_at
 from netlink_safe.protocol.exchange import Exchange
 from netlink_safe.protocol.trust import reject_reply
 from netlink_safe.transport.gathering import Folded, Kept, Rows
-from netlink_safe.transport.lookups import filled_in
 from netlink_safe.transport.pool import answered
 from netlink_safe.transport.terms import Collector, Wait
 
@@ -124,6 +123,8 @@ def _attempts(
 ) -> Steps[Any, AnyCollector]:
     terms.doing = request.name
     if request.lookups:
+        from netlink_safe.transport.lookups import filled_in
+
         terms.may_stall = True
         yield []
         request = filled_in(request, pool.namespace)
