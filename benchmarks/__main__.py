@@ -4,8 +4,8 @@
 
     python benchmarks [STUDY ...] [--quick] [--out DIRECTORY] [--publish] [--kept]
 
-Run it as root, or in a user namespace where you are (``unshare -Urn``): sockets and devices are
-made in network namespaces of their own, which go with it.  It takes under 15 minutes, prints a page
+Run it as root (all but the buffer for uevents is to be had in ``unshare -Urn``, too): sockets and
+devices are made in network namespaces of their own, which go with it.  It takes under 15 minutes, prints a page
 of Markdown, and writes figures (JSON), the same page and plots (SVG).  It ends with status 0 if
 everything could be measured: a figure is not a test.
 """
@@ -85,7 +85,7 @@ def main() -> None:
         try:
             save(results, this_machine(), STUDIES[name](effort))
         except PermissionError as error:
-            sys.exit(f"{name}: {error}; run it as root, or in unshare -Urn")
+            sys.exit(f"{name}: {error}; run it as root; all but uevents do in unshare -Urn, too")
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     print(publish(results, told, plots))
 
