@@ -4,9 +4,9 @@
 
     python benchmarks [STUDY ...] [--quick] [--out DIRECTORY] [--publish] [--kept]
 
-Run it as root (all but the buffer for uevents is to be had in ``unshare -Urn``, too): sockets and
-devices are made in network namespaces of their own, which go with it.  It takes under 15 minutes, prints a page
-of Markdown, and writes figures (JSON), the same page and plots (SVG).  It ends with status 0 if
+Run it as root (all but uevents does in ``unshare -Urn``, too): sockets and devices are made in
+network namespaces of their own, which go with it.  It takes under 15 minutes, prints a page of
+Markdown, and writes figures (JSON), the same page and plots (SVG).  It ends with status 0 if
 everything could be measured: a figure is not a test.
 """
 
