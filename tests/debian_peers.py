@@ -52,8 +52,13 @@ def compiler() -> str:
     return _found("cc", "install gcc")
 
 
+def iproute2(name: str) -> str:
+    """The same for a program of iproute2."""
+    return _found(name, "install iproute2")
+
+
 def _found(name: str, remedy: str = "run tests/peers/install.sh") -> str:
-    path = shutil.which(name) or shutil.which(name, path=str(CACHE))
+    path = shutil.which(name) or shutil.which(name, path=f"{CACHE}:/usr/sbin:/sbin")
     if path is None:
         absent = f"{name} is missing: {remedy}"
         if MUST_HAVE:

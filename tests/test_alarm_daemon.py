@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import netlink_safe as nls
+from debian_peers import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,9 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> str:
     program = str(tmp_path_factory.mktemp("peer") / "alarm_peer")
     source = str(EXAMPLES / "alarm_peer.c")
     subprocess.run(
-        ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True, timeout=60
+        [compiler(), "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source],
+        check=True,
+        timeout=60,
     )
     return program
 

@@ -262,6 +262,7 @@ def test_a_signal_at_any_time_takes_all_of_it_away(traces: Callable[[], list[str
 
 def refused(*options: str) -> str:
     """What the program says that could not start."""
+    debian_peers.iproute2("ip")
     command = [sys.executable, str(HERE / "fleet.py"), "--prometheus", "/bin/false"]
     command += ["--members", "2", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=2 * SOON, check=False)

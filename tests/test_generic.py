@@ -14,6 +14,7 @@ import pytest
 import kernel
 import netlink_safe as nls
 from codecs_told import plain
+from debian_peers import iproute2
 from links import Links
 from netlink_safe.families import ctrl, ethtool
 from surfaces import Surface, on_every_surface
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def genl(*words: str) -> str:
     """What iproute2's genl says; it ends with 1 where there is nothing to be said."""
     return subprocess.run(
-        ["genl", *words], capture_output=True, text=True, timeout=60, check=False
+        [iproute2("genl"), *words], capture_output=True, text=True, timeout=60, check=False
     ).stdout
 
 

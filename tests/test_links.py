@@ -13,6 +13,7 @@ import pytest
 
 import kernel
 import netlink_safe as nls
+from debian_peers import iproute2
 from links import Links, there
 from netlink_safe import blocking
 from netlink_safe.blocking.waiting import Waiter, result
@@ -27,7 +28,8 @@ from surfaces import Surface, on_every_surface
 def also_called(link: str, names: list[str]) -> None:
     """Give a link alternative names."""
     for name in names:
-        subprocess.run(["ip", "link", "property", "add", "dev", link, "altname", name], check=True)
+        words = ("link", "property", "add", "dev", link, "altname", name)
+        subprocess.run([iproute2("ip"), *words], check=True)
 
 
 @pytest.mark.usefixtures("two")
