@@ -32,16 +32,18 @@ class Outbox(Posts):
     For ``async with``, whose pump sends in order for each peer; what finds its peer full is tried
     again after pauses, and holds up no other peer.  Posting is allowed before, too.
 
-    ``capacity`` is how many messages are held at most: those not yet taken, those whose peer is
-    full, and the one being sent.  It may be passed by one for each thread that posts at the same
-    moment.  ``when_full`` says what happens then: ``"drop_oldest"``, ``"drop_newest"``, or
+    ``capacity``, from 1, is how many messages are held at most: those not yet taken, those whose
+    peer is full, and the one being sent.  It may be passed by one for each thread that posts at the
+    same moment.  ``when_full`` says what happens then: ``"drop_oldest"``, ``"drop_newest"``, or
     ``"raise"`` OutboxFull.
-    ``deadline`` is how long, in seconds, a message may be held; later it is given up.
+    ``deadline`` is how long, in seconds, above 0, a message may be held; later it is given up.
     ``on_undelivered`` is called with an Undelivered for each message that is given up, in the
-    pump's task, which waits for it: it is a plain function, and quick.
+    pump's task, which waits for it: it is a plain function, and quick.  What it raises is logged.
     ``user`` sends the messages, so that they have its port ID; else the outbox opens a socket of
     its own on NETLINK_USERSOCK.
-    Raises LocalProtocolError for nonsense and in a free-threaded build, OSError, NotSupported.
+    Raises LocalProtocolError for nonsense, for a user that is not entered, and in a free-threaded
+    build; ClosedError for a user that is closed; OSError, NotSupported.  Entering it raises
+    ClosedError once it is closed, LocalProtocolError for a second time.
     """
 
     closed_error: ClassVar[type[ClosedError]] = AsyncClosedError
@@ -101,8 +103,9 @@ class Outbox(Posts):
     async def flush(self, timeout: float = 5.0) -> None:
         """Wait until all that was posted before has been sent, dropped or given up.
 
-        Raises NetlinkTimeout after ``timeout`` seconds, which says how much is held and who is
-        full; it is still held.  ClosedError, LocalProtocolError before the outbox is entered.
+        Raises NetlinkTimeout after ``timeout`` seconds, above 0, which says how much is held and
+        who is full; it is still held.  ClosedError; LocalProtocolError for no timeout, before the
+        outbox is entered, and in the child of a fork.
         """
         if self._tasks is None:
             raise LocalProtocolError("nothing is sent before this outbox is entered: 'async with'")
@@ -112,6 +115,7 @@ class Outbox(Posts):
     async def aclose(self, timeout: float = 5.0) -> None:
         """Refuse posts, wait until all has been sent, and after ``timeout`` seconds give up.
 
+        They are above 0; ``math.inf`` waits for ever.
         What is held then is tried once more, and else is undelivered, counted, and told to
         ``on_undelivered``.  Harmless when done twice.  Raises LocalProtocolError for no timeout.
         """

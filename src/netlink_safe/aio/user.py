@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class User(SendsNow, Stream[UserMessage]):
-    """Messages to other processes, and from them."""
+    """Messages to other processes, and from them; see Stream for iterating, which waits for ever.
+
+    Iterating raises TruncatedError and OverrunError as ``receive`` does, and may go on behind them.
+    """
 
     def __init__(self, end: UserEnd) -> None:
         self._end = end
@@ -34,9 +37,11 @@ class User(SendsNow, Stream[UserMessage]):
     async def send(self, payload: bytes, *, port_id: int, timeout: float | None = None) -> None:
         """Send when there is room, trying again after pauses, within ``timeout`` seconds.
 
-        Never waits in the kernel, and never for writability, which says nothing of the receiver.
+        They are above 0, ``math.inf`` for ever, and by default those given at the opening.
+        Never waits in the kernel, and never for writability, which says nothing of the receiver
+        (``net/netlink/af_netlink.c``: netlink_attachskb waits for the receiver's queue).
         Raises NetlinkTimeout, which says how often it was tried; NoSuchPeer, KernelError,
-        LocalProtocolError, ClosedError.
+        LocalProtocolError for no timeout and as ``send_nowait`` does, ClosedError.
         """
         check_async_wait()
         deadline = Deadline(self._end.timeout if timeout is None else timeout)
@@ -47,8 +52,9 @@ class User(SendsNow, Stream[UserMessage]):
     async def receive(self, timeout: float | None = None) -> UserMessage:
         """The next message, within ``timeout`` seconds, by default those given at the opening.
 
-        Raises NetlinkTimeout; TruncatedError for a message that was too long, and OverrunError
-        where multicasts were lost; after any of them the next receive goes on.  ClosedError.
+        Raises NetlinkTimeout; TruncatedError for a message of more than 256 KiB, and OverrunError
+        where multicasts were lost; after any of them the next receive goes on.  ClosedError,
+        BusyError; LocalProtocolError for no timeout.
         """
         return _given(await super().receive(timeout))
 
@@ -68,13 +74,19 @@ def open_user(
 ) -> User:
     """Open a socket for messages between processes, for ``async with``.
 
-    ``port_id`` is what others send to; the kernel assigns one unless it is given.
+    ``protocol`` is a NETLINK_* number from 0 to 31, by default NETLINK_USERSOCK.
+    ``port_id``, from 1 to 2**32 - 1, is what others send to; the kernel assigns one unless it is
+    given.
     ``groups`` are multicast groups to join, from 1 to 32.
-    ``timeout``, in seconds, is for the opening, and for each ``send()`` and ``receive()``.
-    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
-    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    ``timeout``, in seconds, above 0, is for the opening, and for each ``send()`` and ``receive()``;
+    ``math.inf`` waits for ever.
+    ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB, by
+    default 1 MiB, or less on a machine with less than 128 MiB of memory.
+    ``netns`` is a name in /run/netns, a path with a slash in it, a pid or an object with
+    ``fileno()``; by default it is the calling thread's own namespace.
     Raises LocalProtocolError for nonsense, OSError (EADDRINUSE for a port ID that is taken),
-    PermissionError for groups without CAP_NET_ADMIN, NotSupported for a protocol that is none,
+    PermissionError for groups without CAP_NET_ADMIN (``net/netlink/af_netlink.c``:
+    netlink_setsockopt), NotSupported for a protocol that is none,
     FileNotFoundError and PermissionError for a namespace, NetlinkTimeout.
     """
     size = checked_size(receive_buffer, default_request_buffer())

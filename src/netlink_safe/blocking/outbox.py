@@ -30,16 +30,17 @@ class Outbox(Posts):
     Its pump, a daemon thread that starts at once, sends in order for each peer; what finds its peer
     full is tried again after pauses, and holds up no other peer.
 
-    ``capacity`` is how many messages are held at most: those not yet taken, those whose peer is
-    full, and the one being sent.  It may be passed by one for each thread that posts at the same
-    moment.  ``when_full`` says what happens then: ``"drop_oldest"``, ``"drop_newest"``, or
+    ``capacity``, from 1, is how many messages are held at most: those not yet taken, those whose
+    peer is full, and the one being sent.  It may be passed by one for each thread that posts at the
+    same moment.  ``when_full`` says what happens then: ``"drop_oldest"``, ``"drop_newest"``, or
     ``"raise"`` OutboxFull.
-    ``deadline`` is how long, in seconds, a message may be held; later it is given up.
+    ``deadline`` is how long, in seconds, above 0, a message may be held; later it is given up.
     ``on_undelivered`` is called with an Undelivered for each message that is given up, in the
-    pump's thread, which waits for it.
+    pump's thread, which waits for it: it is a plain function.  What it raises is logged.
     ``user`` sends the messages, so that they have its port ID; else the outbox opens a socket of
     its own on NETLINK_USERSOCK.
-    Raises LocalProtocolError for nonsense and in a free-threaded build, OSError, NotSupported.
+    Raises LocalProtocolError for nonsense and in a free-threaded build; ClosedError for a user that
+    is closed; OSError, NotSupported; RuntimeError where there is no thread to be had.
     """
 
     @waits
@@ -77,8 +78,9 @@ class Outbox(Posts):
     def flush(self, timeout: float = 5.0) -> None:
         """Wait until all that was posted before has been sent, dropped or given up.
 
-        Raises NetlinkTimeout after ``timeout`` seconds, which says how much is held and who is
-        full; it is still held.  ClosedError, LocalProtocolError in ``on_undelivered``.
+        Raises NetlinkTimeout after ``timeout`` seconds, above 0, which says how much is held and
+        who is full; it is still held.  ClosedError; LocalProtocolError for no timeout, in
+        ``on_undelivered``, and in the child of a fork.
         """
         self._check_not_the_pump()
         result(self._pump.flush(checked_timeout(timeout)), Poll())
@@ -87,6 +89,7 @@ class Outbox(Posts):
     def close(self, timeout: float = 5.0) -> None:
         """Refuse posts, wait until all has been sent, and after ``timeout`` seconds give up.
 
+        They are above 0; ``math.inf`` waits for ever.
         What is held then is tried once more, and else is undelivered, counted, and told to
         ``on_undelivered``, in which this raises LocalProtocolError, as it does for no timeout.
         Harmless when done twice, and in a forked child, where it does nothing.

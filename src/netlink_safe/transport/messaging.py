@@ -237,25 +237,35 @@ class SendsNow:
 
     @property
     def port_id(self) -> int:
-        """This socket's own, by which others send to it."""
+        """This socket's own, from 1 to 2**32 - 1, by which others send to it.
+
+        Raises ClosedError; LocalProtocolError before it is entered, and in the child of a fork.
+        """
         return self._end.port_id
 
     def send_nowait(self, payload: bytes, *, port_id: int) -> None:
         """Send a datagram as it is, or raise; never waits.
 
         It takes no lock, and may be called under any, from any thread, from a signal handler.
+        ``payload`` has from 1 byte to SO_SNDBUF less 32 (``net/netlink/af_netlink.c``:
+        netlink_sendmsg).  ``port_id`` is up to 2**32 - 1; 0, the kernel's, is refused but on
+        NETLINK_USERSOCK, where nobody has it.
         Raises PeerQueueFull when the receiver's queue is full, NoSuchPeer when nobody takes
-        messages for that port, KernelError; LocalProtocolError for what is empty, or larger than
-        our send buffer.
+        messages for that port, KernelError; LocalProtocolError for what is no bytes, empty, or
+        larger than our send buffer, for no port ID, before the opening and in the child of a fork;
+        ClosedError.
         """
         self._end.send_nowait(payload, port_id)
 
     def multicast_nowait(self, payload: bytes, *, group: int) -> None:
         """Send to everybody who has joined a group; never waits for any of them.
 
+        ``group`` is from 1 to 32, ``payload`` as in ``send_nowait``.
         Whoever's queue is full loses it, and is told; whether anybody has joined is not to be told.
-        Where a queue is more than half full the kernel lets others run for a moment first.
-        Raises KernelError, LocalProtocolError.
+        Where a queue is more than half full the kernel lets others run for a moment first
+        (``net/netlink/af_netlink.c``: netlink_broadcast_filtered).
+        Raises KernelError; LocalProtocolError as ``send_nowait`` does, for no group, and on any
+        protocol but NETLINK_USERSOCK, where the kernel hears it, too; ClosedError.
         """
         self._end.multicast_nowait(payload, group)
 

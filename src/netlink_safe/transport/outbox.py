@@ -84,8 +84,10 @@ class Posts:
 
         From any thread or task, and from a signal's handler; with an event loop or without, before
         the outbox is entered, too, and in ``on_undelivered``.
+        ``payload`` has from 1 byte to SO_SNDBUF less 32 (``net/netlink/af_netlink.c``:
+        netlink_sendmsg), ``port_id`` is from 1 to 2**32 - 1.
         Raises OutboxFull if ``when_full`` is ``"raise"``; ClosedError; LocalProtocolError for what
-        is empty, larger than our send buffer, or no port ID, and in a forked child.
+        is no bytes, empty, larger than our send buffer, or no port ID, and in a forked child.
         """
         if (
             payload.__class__ is not bytes
