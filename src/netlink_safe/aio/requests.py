@@ -35,6 +35,8 @@ class Dump(Generic[Row]):
 
     Leaving it half-way, by ``break``, by an exception or by cancellation, closes its kernel socket
     as soon as the last reference is gone; ``aclose()``, or ``async with``, does it at once.
+    Iterating raises what ``dump`` says: BusyError for a second task at the same time, ClosedError
+    once it was given up or has failed.
     """
 
     def __init__(self, operation: Steps[Row, None], terms: Terms, waiter: Waiter) -> None:
@@ -122,8 +124,10 @@ class Opened:
     """An opened object that asks the kernel; any number of tasks may use it at once.
 
     Each exchange has a kernel socket of its own while it lasts.  ``timeout`` of a verb is for the
-    whole of it, in seconds, and is the one given at opening unless said; verbs that are given the
-    same ``Deadline`` share it.
+    whole of it, in seconds, above 0 (``math.inf`` waits for ever), and is the one given at opening
+    unless said; verbs that are given the same ``Deadline`` share it.
+    Whatever asks raises ClosedError once this is closed, LocalProtocolError in the child of a fork
+    and for no timeout, and LockHeldError under a watched lock, a dump when it is iterated over.
     """
 
     def __init__(self, pool: SocketPool, timeout: float) -> None:
@@ -187,12 +191,20 @@ class RequestSocket(Opened):
         """Ask, and iterate over the rows as they come.
 
         The timeout counts the time spent in here, not the consumer's between two rows.
+        ``requests`` are what a builder such as ``tcp_sockets`` returns: one, or several that are
+        one question.
+        ``when_interrupted`` says what to do where the kernel says that the table changed meanwhile:
+        ``"retry"`` asks again, twice at most, and only while no row was handed out;
+        ``"raise"`` raises DumpInterrupted, ``"accept"`` takes the rows as they are.
         ``distinct`` leaves out rows of a socket that was seen before in the same dump; it remembers
         an identity for each row.
-        Raises LocalProtocolError for what is no request to this protocol, and for an order; while
-        iterating: NetlinkTimeout; KernelError (NotSupported where the kernel lacks it);
-        OverrunError and DumpInterrupted where another attempt is not allowed, since rows were
-        handed out; TruncatedError and DecodeError; ClosedError.
+        Raises LocalProtocolError for what is no request to this protocol, for an order, and for a
+        word that ``when_interrupted`` has not; ClosedError; while iterating: NetlinkTimeout;
+        KernelError (NotSupported where the kernel lacks it); OverrunError and DumpInterrupted where
+        another attempt is not allowed, since rows were handed out, or was the last;
+        LocalProtocolError where a filter names an interface or a cgroup that is not there, and
+        where nothing tells the rows apart that are to be distinct; TruncatedError and DecodeError;
+        BusyError where another task or thread takes the rows; ClosedError.
         """
         terms = self._terms(timeout, when_interrupted, distinct)
         return self._rows(opening.questions(self._pool, requests), terms)
@@ -203,8 +215,9 @@ class RequestSocket(Opened):
     ) -> Row:
         """Ask for one row, or give an order, which has none.
 
-        Raises as ``dump`` does; KernelError (ENOENT) where there is none; LocalProtocolError for a
-        table.
+        Raises as ``dump`` does; KernelError (ENOENT, or ENODEV of a link) where there is none;
+        LocalProtocolError for a table and for several requests; RemoteProtocolError where the
+        kernel acknowledges a question and gives no row.
         """
         terms = self._terms(timeout)
         async with self._rows(opening.single(self._pool, request), terms) as dump:
@@ -222,8 +235,11 @@ class RequestSocket(Opened):
     ) -> list[Fold]:
         """Ask, and let a fold of its own take the rows of each request; none is kept.
 
+        ``new_fold`` makes one, see ``lowlevel.RowFold``; the folds are returned, one for each
+        request that was answered.
         A fold starts again from zero with each attempt; it works here or in a worker thread.
-        Raises as ``dump`` does.
+        ``when_interrupted`` is as in ``dump``, but no row is handed out, so that ``"retry"`` always
+        may ask again.  Raises as ``dump`` does, and what a fold raises.
         """
         terms = self._terms(timeout, when_interrupted)
         operation = steps.fold(self._pool, opening.questions(self._pool, requests), terms, new_fold)
@@ -233,7 +249,8 @@ class RequestSocket(Opened):
     async def read_proc_net(self, *names: str, timeout: opening.Timeout | None = None) -> list[str]:
         """Files of /proc/net as this object's network namespace has them; "" for none.
 
-        Raises NetlinkTimeout, ClosedError, LocalProtocolError.
+        ``names`` are paths below it, such as ``snmp``.
+        Raises NetlinkTimeout, ClosedError, LocalProtocolError, OSError for what is no file.
         """
         terms = self._terms(timeout)
         terms.doing = f"/proc/net/{', '.join(names)}"

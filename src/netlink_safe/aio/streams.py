@@ -27,7 +27,9 @@ class Stream(Generic[Item]):
     """What a listening socket hears, for ``async for``; it has no end but ``aclose()``.
 
     Iterating may wait for ever, waking at each heartbeat to see whether anything was lost, unless
-    ``idle_timeout`` ends it.  One task at a time takes items.  A wait that is cancelled loses none.
+    ``idle_timeout`` ends it with NetlinkTimeout.  A wait that is cancelled loses no item.
+    One task at a time takes items: another one gets BusyError.  Taking raises ClosedError once this
+    is closed, LocalProtocolError before it is entered and in the child of a fork.
     """
 
     def __init__(self, hearing: Hearing) -> None:
@@ -67,8 +69,9 @@ class Stream(Generic[Item]):
     async def receive(self, timeout: float | None = None) -> Item:
         """The next item, within ``timeout`` seconds, by default those given at the opening.
 
+        They are above 0; ``math.inf`` waits for ever.
         Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
-        ClosedError, LocalProtocolError.
+        ClosedError, BusyError; LocalProtocolError for no timeout, and as iterating does.
         """
         check_async_wait()
         for item in self._items:

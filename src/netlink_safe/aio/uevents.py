@@ -57,15 +57,19 @@ def open_uevents(
 
     ``subsystem``, ``devtype`` and ``action`` are texts, or several of which one will do; an event
     fits them all, and, if ``match`` is given, one of its ``UeventMatch``es.
+    ``match`` may be mappings of a ``UeventMatch``'s fields, too.
     ``coldplug`` begins with an ``add`` for every device that is there already.
-    ``source="udev"`` hears udevd, where there is one, with the properties that its rules add.
+    ``source`` is ``"kernel"``, or ``"udev"`` to hear udevd, where there is one, with the properties
+    that its rules add.
     ``strict`` rejects events that a process had the kernel send.
     ``timeout``, in seconds, is for the opening, for each look at sysfs and for each ``receive()``;
     ``idle_timeout`` ends the iteration with NetlinkTimeout when nothing came for so long;
-    ``heartbeat`` is how often an idle listener sees whether anything was lost.
-    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a 128th of
-    the memory and at most 128 MiB.
-    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    ``heartbeat`` is how often, in seconds, an idle listener sees whether anything was lost.
+    All three are above 0; ``math.inf`` is for ever.
+    ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB, by
+    default a 128th of the memory and at most 128 MiB.
+    ``netns`` is a name in /run/netns, a path with a slash in it, a pid or an object with
+    ``fileno()``; by default it is the calling thread's own namespace.
     Raises LocalProtocolError for nonsense, and where coldplug has no sysfs to read;
     FileNotFoundError where there is no such namespace, PermissionError without the right to enter
     it, NotSupported where the kernel has no uevents, NetlinkTimeout.

@@ -47,9 +47,11 @@ class Family(ctrl.FamilyRecord):
     def policy(self, operation: int, *, timeout: opening.Timeout | None = None) -> OperationPolicy:
         """What an operation takes, by the kernel's own word (Linux 5.10 and newer).
 
-        ``timeout`` is in seconds, and the one given at the opening unless said.
+        ``operation`` is a command, from 0 to 255; ``timeout`` is in seconds, above 0, and the one
+        given at the opening unless said.
         Raises NotSupported by an older kernel, and for an operation that the family has not;
-        NetlinkTimeout; LocalProtocolError for no number.
+        FamilyNotFound where the family has gone; NetlinkTimeout; ClosedError; LocalProtocolError
+        for what can be no command.
         """
         return self._generic.policy(self.name, operation, timeout=timeout)
 
@@ -64,9 +66,11 @@ class GenericNetlink(Opened):
 
     @waits
     def family(self, name: str, *, timeout: opening.Timeout | None = None) -> Family:
-        """A family by name; the kernel may load a module for it.
+        """A family by name, of 1 to 15 bytes; the kernel may load a module for it.
 
-        Raises FamilyNotFound; NetlinkTimeout; LocalProtocolError for what can be no name.
+        It is asked for anew each time (``net/netlink/genetlink.c``: ctrl_getfamily loads it).
+        Raises FamilyNotFound; NetlinkTimeout; ClosedError; LocalProtocolError for what can be no
+        name.
         """
         terms = self._terms(timeout)
         found = result(offload(self._families.find_anew(name, terms), terms), self._waiter)
@@ -88,6 +92,7 @@ class GenericNetlink(Opened):
     ) -> OperationPolicy:
         """What an operation of a family takes; nothing where the kernel tells of no policy.
 
+        ``family`` is a name, of 1 to 15 bytes, ``operation`` a command, from 0 to 255.
         Raises FamilyNotFound; NotSupported, and the rest, as ``Family.policy`` does.
         """
         terms = self._terms(timeout)
@@ -99,7 +104,10 @@ class GenericNetlink(Opened):
     def policies(
         self, family: str, *, timeout: opening.Timeout | None = None
     ) -> dict[int, OperationPolicy]:
-        """What each operation of a family takes, by command.  Raises as ``policy`` does."""
+        """What each operation of a family takes, by command; none of those that take anything.
+
+        Raises as ``policy`` does.
+        """
         terms = self._terms(timeout)
         asked = asking.policies_of(self._families, family, terms)
         return result(offload(asked, terms), self._waiter)
@@ -122,7 +130,10 @@ class GenericNetlink(Opened):
 
         Raises KernelError, which names the attribute that the kernel means, where it does;
         FamilyNotFound; NotSupported; NetlinkTimeout, whose ``outcome`` is ``"unknown"`` for an
-        order that the kernel had, and may still carry out; LocalProtocolError, DecodeError.
+        order that the kernel had, and may still carry out; LocalProtocolError for what is no
+        request to a family, and for values that the kernel's policy does not take; OverrunError,
+        TruncatedError and DecodeError; RemoteProtocolError for an answer of several messages, and
+        for none to an AnsweredRequest; ClosedError.
         """
         terms = self._terms(timeout)
         terms.deadline.pause()
@@ -144,10 +155,14 @@ class GenericNetlink(Opened):
         """Ask for a table, and iterate over its rows as they come.
 
         The timeout counts the time spent in here, not the consumer's between two rows.
+        ``when_interrupted`` says what to do where the kernel says that the table changed meanwhile:
+        ``"retry"`` asks again, twice at most, and only while no row was handed out;
+        ``"raise"`` raises DumpInterrupted, ``"accept"`` takes the rows as they are.
         ``distinct`` leaves out rows with a key that was seen before, of requests that know one.
-        Raises LocalProtocolError for a request that is about one thing; while iterating, as
-        ``request`` does, OverrunError and DumpInterrupted where another attempt is not allowed,
-        since rows were handed out, TruncatedError, ClosedError.
+        Raises LocalProtocolError for a request that is about one thing, and for a word that
+        ``when_interrupted`` has not; ClosedError; while iterating, as ``request`` does,
+        LocalProtocolError where ``distinct`` finds no key, OverrunError and DumpInterrupted where
+        another attempt is not allowed or was the last, BusyError.
         """
         terms = self._terms(timeout, when_interrupted, distinct)
         terms.deadline.pause()
@@ -171,25 +186,30 @@ class GenericNetlink(Opened):
     ) -> Subscription:
         """Hear what a family tells in its multicast groups, for ``with``.
 
+        ``family`` is its name, of 1 to 15 bytes, by default the snapshot's.
         ``groups`` are names, by default all that the family has.
         Without ``snapshot`` it yields notifications, and ``Overrun`` where some were lost: without
         drops where the family was gone and has come back, since nobody has heard its first words.
         ``codec`` reads them; without one, and for what it cannot read, they are ``GenericReply``.
-        With one, a request for the family's table, it yields the table's rows and what becomes of
+        With ``snapshot``, a request for the family's table, it yields its rows and what becomes of
         them: ``Added``, ``Changed`` and ``Removed``, once each, and behind each dump ``Resynced``.
         The table is dumped, on another socket, behind the subscription and again behind every
         overrun, and whenever the family goes or comes back; no module is loaded for that.
         ``key`` says what a row is about, ``commands`` which notifications hold one, and
-        ``removals`` which say that it is gone, for requests that do not say so themselves; others
-        are yielded as they are.  What ``key`` raises is raised, once, and then the table is dumped
-        anew.
+        ``removals`` which say that it is gone, numbers from 0 to 255, for requests that do not say
+        so themselves; ``key`` goes with ``commands``, and ``codec`` without ``snapshot``.
+        Others are yielded as they are.  What ``key`` raises is raised, once, and then the table is
+        dumped anew.
         ``timeout``, in seconds, is for the opening, for each dump and for each ``receive()``;
-        ``idle_timeout`` ends the subscription, for good, when nothing came for so long;
-        ``heartbeat`` is how often an idle one sees whether anything was lost.
-        ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a
-        128th of the memory and at most 128 MiB.
-        Raises ClosedError; LocalProtocolError for nonsense; FamilyNotFound,
-        LocalProtocolError for a group that the family has not, PermissionError for one that takes
+        ``idle_timeout`` ends the subscription, for good, with NetlinkTimeout when nothing came for
+        so long; ``heartbeat`` is how often an idle one sees whether anything was lost.
+        All three are above 0; ``math.inf`` is for ever, and ``timeout`` by default that of the
+        opening.
+        ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB,
+        by default a 128th of the memory and at most 128 MiB.
+        Raises ClosedError; LocalProtocolError for nonsense, and for a snapshot that the kernel does
+        not tell enough of to follow; FamilyNotFound, LocalProtocolError for a family without groups
+        and for a group that it has not, PermissionError for one that takes
         rights, NetlinkTimeout.
         """
         self._pool.check_open()
@@ -217,8 +237,10 @@ def open_generic(
     """Open generic netlink, for ``with``.
 
     ``timeout`` in seconds, above 0, is for each verb as a whole; ``math.inf`` waits for ever.
-    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
-    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB, by
+    default 1 MiB, or less on a machine with less than 128 MiB of memory.
+    ``netns`` is a name in /run/netns, a path with a slash in it, a pid or an object with
+    ``fileno()``; by default it is the calling thread's own namespace.
     Raises LocalProtocolError for nonsense; FileNotFoundError where there is no
     such namespace, PermissionError without the right to enter it, NetlinkTimeout when the opening
     takes longer than ``timeout``.

@@ -59,13 +59,14 @@ class SockDiag(RequestSocket):
         own choice: all listeners together are destroyed one after the other, but a single one may
         not be found, and is then left out.
         Raw, MPTCP and SCTP sockets, and TCP sockets that are bound and no more, the kernel cannot
-        destroy, or not by their cookie: LocalProtocolError.
+        destroy, or not by their cookie (``net/ipv4/raw_diag.c``: raw_sock_get): LocalProtocolError.
 
-        ``timeout`` is for all of it; NetlinkTimeout has the outcome ``"unknown"`` for the one that
-        the kernel was at, and says, as every other error does in its notes, which were destroyed
-        before.
-        Raises LocalProtocolError for several without ``all=True``; KernelError (EPERM without
-        CAP_NET_ADMIN in the user namespace that owns the network namespace; NotSupported without
+        ``timeout``, in seconds, is for all of it; NetlinkTimeout has the outcome ``"unknown"`` for
+        the one that the kernel was at, and says, as every other error does in its notes, which were
+        destroyed before.
+        Raises LocalProtocolError for several without ``all=True``, and for what is no row and no
+        request; KernelError (EPERM without CAP_NET_ADMIN in the user namespace that owns the
+        network namespace, ``net/core/sock_diag.c``: sock_diag_destroy; NotSupported without
         CONFIG_INET_DIAG_DESTROY, and of TIME_WAIT in older kernels); NetlinkTimeout, ClosedError,
         and what ``dump`` raises.
         """
@@ -103,11 +104,14 @@ class SockDiag(RequestSocket):
         Sockets that were never bound or connected are told, too, with ports 0.
         It takes no rights.  The kernel loads inet_diag, and tcp_diag or udp_diag behind that.
 
+        ``tcp`` and ``udp`` say which of them, one at least; ``families`` is as in ``tcp_sockets``.
         ``timeout``, in seconds, is for the opening and for each ``receive()``; ``idle_timeout``
-        ends the subscription, for good, when nothing came for so long; ``heartbeat`` is how often
-        an idle one sees whether anything was lost.
-        ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default a
-        128th of the memory and at most 128 MiB.
+        ends the subscription, for good, with NetlinkTimeout when nothing came for so long;
+        ``heartbeat`` is how often an idle one sees whether anything was lost.
+        All three are above 0; ``math.inf`` is for ever, and ``timeout`` by default that of the
+        opening.
+        ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB,
+        by default a 128th of the memory and at most 128 MiB.
         Raises ClosedError; LocalProtocolError for nonsense; NotSupported where the kernel has no
         sock_diag, NetlinkTimeout.
         """
@@ -138,8 +142,10 @@ def open_sock_diag(
     """Open sock_diag, for ``with``.
 
     ``timeout`` in seconds, above 0, is for each verb as a whole; ``math.inf`` waits for ever.
-    ``receive_buffer`` is in the bytes that setsockopt takes, at least 32 KiB, by default 1 MiB.
-    ``netns`` is a name, a path, a pid or an object with ``fileno()``.
+    ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB, by
+    default 1 MiB, or less on a machine with less than 128 MiB of memory.
+    ``netns`` is a name in /run/netns, a path with a slash in it, a pid or an object with
+    ``fileno()``; by default it is the calling thread's own namespace.
     Raises LocalProtocolError for nonsense, FileNotFoundError where there is no such namespace,
     PermissionError without the right to enter it, NotSupported where the kernel has no sock_diag,
     NetlinkTimeout when the opening takes longer than ``timeout``.

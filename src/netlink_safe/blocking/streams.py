@@ -28,7 +28,9 @@ class Stream(Generic[Item]):
     """What a listening socket hears, for ``for``; it has no end but ``close()``.
 
     Iterating may wait for ever, waking at each heartbeat to see whether anything was lost, unless
-    ``idle_timeout`` ends it.  One thread at a time takes items; ``close()`` may come from any.
+    ``idle_timeout`` ends it with NetlinkTimeout.
+    One thread at a time takes items: another one gets BusyError; ``close()`` may come from any.
+    Taking raises ClosedError once this is closed, LocalProtocolError in the child of a fork.
     """
 
     @waits
@@ -65,8 +67,9 @@ class Stream(Generic[Item]):
     def receive(self, timeout: float | None = None) -> Item:
         """The next item, within ``timeout`` seconds, by default those given at the opening.
 
+        They are above 0; ``math.inf`` waits for ever.
         Raises NetlinkTimeout, after which the next receive goes on as if nothing had been;
-        ClosedError, LocalProtocolError.
+        ClosedError, BusyError; LocalProtocolError for no timeout, and as iterating does.
         """
         check_blocking_wait()
         for item in self._items:
