@@ -48,8 +48,8 @@ NO_WAITING: Final = "no_waiting()"
 class FilterSyntaxError(LocalProtocolError):
     """A filter's text that says nothing, and where.
 
-    ``reason`` is what is wrong, ``text`` the filter's, ``position`` the offset in it, which is its
-    length where something is missing at the end.
+    ``reason`` is what is wrong, ``text`` the filter's, ``position`` the offset in it, in letters
+    from 0, which is its length where something is missing at the end.
     """
 
     def __init__(self, reason: str, text: str, position: int) -> None:
@@ -104,7 +104,7 @@ class TruncatedError(RemoteProtocolError):
 class DecodeError(RemoteProtocolError):
     """Bytes that cannot be what they claim to be.
 
-    ``offset`` is the byte in the datagram where the rule was broken,
+    ``reason`` is the rule, ``offset`` the byte in the datagram where it was broken, from 0,
     ``path`` the attribute types that lead there, the outermost first.
     """
 
@@ -123,9 +123,11 @@ class DecodeError(RemoteProtocolError):
 class ExtendedAck:
     """What the kernel adds to an errno (Linux 4.12 and newer; each part only where it was given).
 
-    ``message`` is for people; ``offset`` is where in the request the attribute meant starts;
+    ``message`` is for people; ``offset`` is where in the request the attribute meant starts, in
+    bytes from its header on; ``cookie`` are bytes that say more to who knows the subsystem;
     ``policy`` is the attribute policy as bytes; ``missing_type`` and ``missing_nest`` name an
-    attribute that should have been there and the offset of the nest it belongs in.
+    attribute that should have been there and the offset, in bytes, of the nest it belongs in
+    (``include/uapi/linux/netlink.h``: enum nlmsgerr_attrs).
     """
 
     message: str | None = None
@@ -196,7 +198,11 @@ def _name_of(errno: int) -> str:
 
 
 class NotSupported(KernelError):
-    """The running kernel has no such feature; ``since`` is the release that brought it."""
+    """The running kernel has no such feature.
+
+    ``feature`` is what it lacks, with the module or option that brings it; ``since`` the release of
+    Linux that did, None where that is not known.
+    """
 
     def __init__(
         self,
@@ -256,7 +262,12 @@ class DumpInterrupted(InconsistentError):
 
 
 class OverrunError(InconsistentError):
-    """Datagrams were lost for want of room in the receive buffer; ``drops`` counts them."""
+    """Datagrams were lost for want of room in the receive buffer; ``drops`` counts them.
+
+    Of a reply it is what the kernel has counted on its socket so far; 0 where the kernel does not
+    count (before Linux 4.12, which has no SO_MEMINFO), and where it says no more than
+    NLMSG_OVERRUN.
+    """
 
     def __init__(self, message: str, drops: int) -> None:
         super().__init__(message, drops)
@@ -274,6 +285,7 @@ class NetlinkTimeout(NetlinkError, TimeoutError):
     ``drops`` and ``queue_fill`` (bytes) are the last socket's own, from ``SO_MEMINFO``.
     ``outcome`` is ``"unknown"`` where a request that changes something had entered the kernel: it
     may still be applied.  It is ``"none"`` for a question, which changes nothing.
+    ``detail`` is a sentence of what else is known, such as what was done before; often empty.
     """
 
     def __init__(
@@ -372,6 +384,7 @@ class LinkInUseError(NetlinkError):
     seen.  ``owner`` is the pid of a process that serves the port and would put it back, 0 for one
     that is not to be seen, and None where nobody does.
     ``command`` takes the port out properly.
+    ``reason`` is why it was not deleted where no port was found; None where one was.
     """
 
     def __init__(

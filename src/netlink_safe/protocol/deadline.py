@@ -38,7 +38,9 @@ def checked_timeout(timeout: float, name: str = "timeout") -> float:
 class Deadline:
     """A limit that stands still while the consumer has the rows.
 
-    ``timeout`` is in seconds, above 0; ``math.inf`` waits for ever.  Raises LocalProtocolError.
+    ``timeout`` is in seconds, above 0; ``math.inf`` waits for ever.  ``clock`` tells the time, in
+    seconds from anywhere.  It counts from the start; several operations may be given one.
+    Raises LocalProtocolError for no number of seconds.
     """
 
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -26,7 +26,8 @@ class UserMessage:
     ``port_id`` is the sender's, ``credentials`` are its pid, uid and gid, by the kernel's word for
     an unprivileged sender; one with CAP_SYS_ADMIN, CAP_SETUID or CAP_SETGID may state another pid,
     uid or gid (SCM_CREDENTIALS; ``net/core/scm.c``: scm_check_creds).
-    ``group`` is the multicast group that it was sent to, 0 for a message to this socket alone.
+    ``group`` is the multicast group that it was sent to, from 1 to 32, 0 for a message to this
+    socket alone.
     """
 
     payload: bytes
@@ -40,7 +41,8 @@ class Undelivered:
     """A message that an outbox has given up, as ``on_undelivered`` is told of it.
 
     ``age`` is the time since it was posted, in seconds; ``reason`` the word under which statistics
-    count it, ``error`` the same at length.
+    count it (``"deadline"``, ``"no_such_peer"``, ``"refused"`` or ``"closed"``), ``error`` the same
+    at length.
     """
 
     payload: bytes
@@ -53,6 +55,8 @@ class Undelivered:
 def message(type: int, payload: bytes = b"", *, flags: int = 0, sequence: int = 0) -> bytes:  # noqa: A002  # the header's own word
     """A datagram of one message with a netlink header, for peers that expect one.
 
+    ``type`` and ``flags`` are from 0 to 65535, ``sequence`` from 0 to 2**32 - 1; the port ID in it
+    is 0.
     ``type`` below 16 is netlink's own (``include/uapi/linux/netlink.h``: NLMSG_MIN_TYPE).
     Raises LocalProtocolError for a number that does not fit its field, and for what is no bytes.
     """

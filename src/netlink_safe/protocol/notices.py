@@ -19,6 +19,7 @@ Row = TypeVar("Row")
 class Overrun:
     """Notifications were lost for want of room in the receive buffer; ``drops`` counts them.
 
+    It is the kernel's own count of datagrams, or of ENOBUFS where the kernel has no SO_MEMINFO.
     It is 0 where a family was gone, and what it told when it came back was not heard; and where
     something was heard that only a look could explain, which then failed.
     What was queued before them has been handed out.  What follows now is the difference that a look
@@ -44,7 +45,7 @@ class Resynced:
 
 @attrs.frozen(slots=True)
 class Added(Generic[Row]):
-    """There is a row that was not there, or that was not known."""
+    """There is a row that was not there, or that was not known; ``key`` says what it is about."""
 
     key: Hashable
     row: Row

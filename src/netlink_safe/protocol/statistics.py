@@ -49,9 +49,15 @@ class SocketStatistics:
     """What an opened object has seen since it was opened.
 
     ``receive_buffer`` is the effective size in bytes that the kernel reports (twice what was asked
-    for, unless ``net.core.rmem_max`` clamped it), ``requested_receive_buffer`` what setsockopt was
-    given.  ``drops`` are the kernel's own counts (SO_MEMINFO) over all its sockets.
-    ``rejected`` counts by reason what was not believed.
+    for, unless ``net.core.rmem_max`` clamped it, ``net/core/sock.c``: sock_setsockopt), 0 before
+    the opening; ``requested_receive_buffer`` what setsockopt was given.
+    ``drops`` are the kernel's own counts (SO_MEMINFO) over all its sockets, of datagrams.
+    ``datagrams`` were received; ``rejected`` counts by reason what was not believed: datagrams by
+    ``"foreign_sender"``, messages by ``"sequence"``, ``"port_id"`` and ``"after_end"``.
+    ``attempts`` counts requests that were sent, each time; ``retries`` those of them that were made
+    again; ``overruns`` and ``interrupted`` those that lost datagrams, and dumps during which the
+    table changed; ``timeouts`` operations that ended at their deadline.
+    ``open_sockets`` is how many kernel sockets are open now.
     """
 
     receive_buffer: int
