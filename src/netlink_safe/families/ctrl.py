@@ -58,11 +58,13 @@ NAMES: Final[Names] = {
 
 @attrs.frozen(slots=True)
 class Operation:
-    """A command of a family, and what it can.
+    """A command of a family, by its number, from 0 to 255, and what it can.
 
     ``can_do`` is asking for one thing or giving an order, ``can_dump`` asking for a table.
+    ``has_policy`` says that the kernel checks its attributes by one, which ``policy`` tells.
     ``needs_admin`` says that it takes CAP_NET_ADMIN, in the first user namespace or, if
-    ``needs_admin_here``, in the one that owns the network namespace.
+    ``needs_admin_here``, in the one that owns the network namespace (``net/netlink/genetlink.c``:
+    genl_family_rcv_msg).
     """
 
     command: int
@@ -77,9 +79,11 @@ class Operation:
 class FamilyRecord:
     """A family as the controller describes it.
 
+    ``id`` is the message type that it has now, from 16 on, and another one when it comes back;
+    ``version`` its own.
     ``header_size`` is of the family's own header, in bytes; ``max_attribute`` the highest type that
-    it takes in every operation, 0 where each has its own.  ``groups`` are multicast groups, by
-    name.
+    it takes in every operation, 0 where each has its own.  ``groups`` are the numbers of its
+    multicast groups, by name.
     """
 
     name: str

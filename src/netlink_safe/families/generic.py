@@ -41,11 +41,15 @@ def generic_request(
 ) -> GenericRequest[GenericReply]:
     """A question, or an order, in plain values; what comes back is plain, too.
 
+    ``family`` is a name, of 1 to 15 bytes, ``command`` a number from 0 to 255.
     ``attributes`` are plain values by type, whose widths and bounds are the kernel's own policy's,
-    or bytes as they are; see ``wire.values``.
-    ``header`` is the family's own, zeros unless given; ``version`` the family's unless given.
+    or bytes as they are: an int, a str, True for a flag, bytes, a mapping of what is nested, a list
+    of what stands there several times, (value, selector) for a bit field; None is left out.
+    ``header`` is the family's own, zeros unless given; ``version`` the family's unless given, a
+    number from 0 to 255.
     ``idempotent`` says that it may be asked again where a reply was lost; a dump always may.
-    Raises LocalProtocolError for nonsense; values are looked at when it is sent, with the policy.
+    Raises LocalProtocolError for nonsense; values and the header's length are looked at when it is
+    sent, with the policy.
     """
     if not isinstance(attributes, bytes | Mapping):
         raise LocalProtocolError(f"attributes={attributes!r} are neither bytes nor values by type")
@@ -77,10 +81,14 @@ def coded_request(
 ) -> GenericRequest[Any]:
     """A question, or an order, that a codec builds and whose answers it reads.
 
+    ``family`` is a name, of 1 to 15 bytes, ``command`` and ``version`` are numbers from 0 to 255;
+    the family's own version stands in the header unless one is given.
     ``codec`` is a class such as pyroute2's ``wgmsg``; ``reply`` reads the answers where that is
     another one.  ``attributes`` are by the codec's names, in its values; ``fields`` are those that
     it has beside command and version.  What comes back are the codec's own messages.
-    Raises LocalProtocolError for what the codec does not know or cannot encode.
+    ``idempotent`` says that it may be asked again where a reply was lost; a dump always may.
+    Raises LocalProtocolError for what is no codec, what the codec does not know or cannot encode,
+    and for no name and no number; an answer that it cannot read is a DecodeError.
     """
     payload = encoded(codec, checked_command(command), version or 1, attributes, **fields)
     form = "=" + "".join(field[1] for field in getattr(codec, "fields", ()))

@@ -42,7 +42,11 @@ class CodedMessage(Protocol):
 
 
 class MessageCodec(Protocol):
-    """Makes a message: an empty one, or of bytes that are then to be decoded."""
+    """Makes a message: an empty one, or of bytes that are then to be decoded.
+
+    Whatever it, or its messages, raises is a LocalProtocolError of what is sent and a DecodeError
+    of what comes.
+    """
 
     def __call__(self, data: Any = None, /) -> Any: ...
 

@@ -91,6 +91,8 @@ class GenericReply:
     """A message of a family that nobody has described; ``values`` are its attributes, by type.
 
     They are plain values where the kernel's policy says what they are, and bytes elsewhere.
+    ``command`` and ``version`` are bytes of the generic header, 0 to 255; ``header`` is what the
+    family puts behind it, often nothing.
     Two that differ in the command alone are equal, since a row of a dump and a notification of it
     do.
     """
@@ -124,9 +126,10 @@ class Ground:
 class RowsOf(Generic[Row]):
     """Which notifications of a family tell of rows, for a picture that follows them.
 
-    ``key`` says what a row is about.  ``commands`` are those of notifications that hold a row, None
-    for all, and ``removals`` those that say that it is gone.  ``concerns`` leaves rows out that the
-    dump would not give.  ``ground`` is what tells of all of them at once.
+    ``key`` says what a row is about.  Commands are from 0 to 255: ``commands`` are those of
+    notifications that hold a row, None for all, and ``removals`` those that say that it is gone.
+    ``concerns`` leaves rows out that the dump would not give.  ``ground`` is what tells of all of
+    them at once.
     """
 
     key: Callable[[Row], Hashable]
@@ -141,8 +144,12 @@ class GenericRequest(Generic[Row]):
     """One question to a family, or one order, by the family's name.
 
     ``name`` is for people; it stands in every error.
+    ``family`` is a name, of 1 to 15 bytes; ``command`` and ``version`` are from 0 to 255: nothing
+    looks at them before the request is made, as ``generic_request`` does.
     ``attributes`` are bytes, or plain values that the kernel's policy gives their widths.
     ``header`` is the family's own, zeros unless given; ``version`` the family's unless given.
+    ``wants_policy`` has the kernel asked for its policy first, to encode by and to read by;
+    ``names`` are what attributes are called in errors.
     ``read`` makes a row of a message; the policy is of this operation, None where there is none.
     ``idempotent`` questions may be asked again on a fresh socket; a dump always is one.
     ``echo`` asks, of an order, for what listeners are told of it (NLM_F_ECHO).

@@ -19,7 +19,10 @@ GENERIC: Final = struct.Struct("=BBxx")
 
 @attrs.frozen(slots=True)
 class GenericMessage:
-    """One message of a family, as it came; ``header`` is the family's own, often empty."""
+    """One message of a family, as it came; ``header`` is the family's own, often empty.
+
+    ``command`` and ``version`` are bytes of struct genlmsghdr, 0 to 255.
+    """
 
     command: int
     version: int

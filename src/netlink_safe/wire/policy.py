@@ -91,6 +91,8 @@ class AttributePolicy:
     ``minimum`` and ``maximum`` bound a number, ``mask`` says which of its bits may be set;
     ``minimum_length`` and ``maximum_length`` are in bytes, of a text without its NUL.
     ``policy`` is the place of the nested attributes' policy, which goes up to ``maximum_type``.
+    None is what the kernel does not say (``net/netlink/policy.c``:
+    __netlink_policy_dump_write_attr).
     """
 
     kind: AttributeKind
@@ -110,7 +112,10 @@ class AttributePolicy:
 
 @attrs.frozen(slots=True, eq=False, repr=False)
 class Policy(Mapping[int, AttributePolicy]):
-    """The attributes of one level, by type; ``nested`` leads to the next."""
+    """The attributes of one level, by type; ``nested`` leads to the next.
+
+    ``index`` is the place of this level among all that the kernel told, which nests are named by.
+    """
 
     index: int
     _all: Mapping[int, Mapping[int, AttributePolicy]]

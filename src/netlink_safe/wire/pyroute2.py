@@ -42,8 +42,10 @@ CODECS: Final[dict[str, dict[int | None, tuple[str, ...]]]] = {
 def pyroute2_codec(family: str, command: int | None = None, *, reply: bool = False) -> Any:
     """pyroute2's ``genlmsg`` class for a family, and for one of its commands where they differ.
 
-    ``reply`` asks for the class that reads answers, where that is another one.
-    Raises LocalProtocolError where pyroute2 has none, or none under the name that is known here.
+    ``command`` is a number, needed for ``ethtool`` alone; ``reply`` asks for the class that reads
+    answers, where that is another one.
+    Raises LocalProtocolError where pyroute2 has none, or none under the name that is known here,
+    for ``ethtool`` without a command, and where pyroute2 is not installed.
     """
     commands = CODECS.get(family, {})
     entry = commands.get(command) or commands.get(None)
