@@ -58,7 +58,7 @@ _HEADER_NAMES: Final[Names] = {
 
 @attrs.frozen(slots=True)
 class Device:
-    """A network device, as ethtool names it in every answer."""
+    """A network device, as ethtool names it in every answer: its index, from 1 on, and its name."""
 
     index: int
     name: str
@@ -68,7 +68,8 @@ class Device:
 class LinkInfo:
     """How a device is attached to its medium; numbers of ``include/uapi/linux/ethtool.h``.
 
-    ``port`` is PORT_*, ``transceiver`` XCVR_*, ``mdix`` and ``mdix_control`` ETH_TP_MDI_*.
+    ``port`` is PORT_*, ``transceiver`` XCVR_*, ``mdix`` and ``mdix_control`` ETH_TP_MDI_*;
+    ``physical_address`` the number of the PHY on its MDIO bus.  None is what the kernel left out.
     """
 
     device: Device
@@ -83,9 +84,10 @@ class LinkInfo:
 class LinkState:
     """Whether a device has a link, None where it cannot tell.
 
-    ``signal_quality`` goes up to ``signal_quality_maximum``; ``extended_state`` and
-    ``extended_substate`` say why there is no link (ETHTOOL_LINK_EXT_STATE_*), ``down_count`` how
-    often it was lost.
+    ``signal_quality``, a number without a unit (SQI), goes from 0 up to ``signal_quality_maximum``;
+    ``extended_state`` and ``extended_substate`` say why there is no link (ETHTOOL_LINK_EXT_STATE_*
+    and ETHTOOL_LINK_EXT_SUBSTATE_* of ``include/uapi/linux/ethtool.h``), ``down_count`` how often
+    it was lost.  None is what the kernel left out.
     """
 
     device: Device
@@ -99,7 +101,7 @@ class LinkState:
 
 @attrs.frozen(slots=True)
 class Rings:
-    """How many descriptors the rings of a device have, and may have."""
+    """How many descriptors the rings of a device have, and may have; None where it has no such."""
 
     device: Device
     receive: int | None
@@ -114,7 +116,10 @@ class Rings:
 
 @attrs.frozen(slots=True)
 class Channels:
-    """How many channels, queues with an interrupt, a device uses, and may use."""
+    """How many channels, queues with an interrupt, a device uses, and may use.
+
+    ``combined`` ones receive and transmit; None is what the kernel left out.
+    """
 
     device: Device
     receive: int | None
@@ -128,23 +133,37 @@ class Channels:
 
 
 def link_info(device: str | int | None = None) -> AnsweredRequest[LinkInfo]:
-    """Ask how devices are attached.  Raises LocalProtocolError for what can be no device."""
+    """Ask how devices are attached.
+
+    ``device`` is a name of 1 to 127 bytes, alternative ones among them, or an index from 1 to
+    2**31 - 1, and then for ``request``; None is for a ``dump`` of all that have an answer.
+    Raises LocalProtocolError for what can be no device.
+    """
     return _request("link info", LINKINFO_GET, "LINKINFO", device, _read_link_info)
 
 
 def link_state(device: str | int | None = None) -> AnsweredRequest[LinkState]:
-    """Ask whether devices have a link.  Raises LocalProtocolError for what can be no device."""
+    """Ask whether devices have a link.  ``device`` is as in ``link_info``.
+
+    Raises LocalProtocolError for what can be no device.
+    """
     asked = _request("the link state", LINKSTATE_GET, "LINKSTATE", device, _read_link_state)
     return attrs.evolve(asked, untold="the kernel tells nothing of link state")
 
 
 def rings(device: str | int | None = None) -> AnsweredRequest[Rings]:
-    """Ask how large rings are.  Raises LocalProtocolError for what can be no device."""
+    """Ask how large rings are.  ``device`` is as in ``link_info``.
+
+    Raises LocalProtocolError for what can be no device.
+    """
     return _request("rings", RINGS_GET, "RINGS", device, _read_rings)
 
 
 def channels(device: str | int | None = None) -> AnsweredRequest[Channels]:
-    """Ask how many channels there are.  Raises LocalProtocolError for what can be no device."""
+    """Ask how many channels there are.  ``device`` is as in ``link_info``.
+
+    Raises LocalProtocolError for what can be no device.
+    """
     return _request("channels", CHANNELS_GET, "CHANNELS", device, _read_channels)
 
 

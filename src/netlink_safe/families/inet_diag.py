@@ -90,7 +90,11 @@ class SctpState(enum.IntEnum):
 
 
 class Extension(enum.IntEnum):
-    """What the kernel adds to a row when asked: the INET_DIAG_* numbers that fit the request."""
+    """What the kernel adds to a row when asked: the INET_DIAG_* numbers that fit the request.
+
+    From ``include/uapi/linux/inet_diag.h``; VEGAS is answered by a few congestion controls alone
+    (``net/ipv4/tcp_vegas.c``: tcp_vegas_get_info).
+    """
 
     MEMORY = 1
     INFO = 2
@@ -115,7 +119,7 @@ class Timer(enum.IntEnum):
 
 
 class Shutdown(enum.IntFlag):
-    """Which directions of a socket are shut down."""
+    """Which directions of a socket are shut down (``include/net/sock.h``: RCV_SHUTDOWN)."""
 
     RECEIVE = 1
     SEND = 2

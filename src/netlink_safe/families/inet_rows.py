@@ -74,7 +74,7 @@ class _Connection(InetSocket):
 
     @property
     def retransmits(self) -> int:
-        """Retransmissions or probes that went unanswered, for the timer that runs."""
+        """Retransmissions or probes that went unanswered, for the timer that runs; up to 255."""
         return self._data[self._start + 19]
 
     @property
@@ -207,7 +207,7 @@ class RawSocket(InetSocket):
 
     @property
     def ip_protocol(self) -> int:
-        """The number of the IP protocol that it hears, which its source port is."""
+        """The number of the IP protocol that it hears, up to 255, which its source port is."""
         return self.source.port
 
 

@@ -47,7 +47,7 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 @attrs.frozen(slots=True)
 class Endpoint:
-    """An address, as text, and a port."""
+    """An address, as text, and a port, from 0 to 65535; zeros are none."""
 
     address: str
     port: int
@@ -72,7 +72,7 @@ def ipv6_text(packed: bytes) -> str:
 
 @attrs.frozen(slots=True)
 class Memory:
-    """A socket's memory in bytes: struct inet_diag_meminfo."""
+    """A socket's memory in bytes (``include/uapi/linux/inet_diag.h``: struct inet_diag_meminfo)."""
 
     receive: int
     transmit_queued: int
@@ -86,7 +86,8 @@ class InetSocket:
     ``protocol`` is the IPPROTO_* number of its kind.
     A row holds its whole datagram alive, some 32 KiB for 80 to 340 rows.  Who keeps a few rows for
     long calls ``detach()`` on each; who keeps all of them, or none, need not.
-    Attributes are read when asked for, and raise DecodeError if they are malformed.
+    Attributes are read when asked for, and raise DecodeError if they are malformed; None is what
+    the kernel did not give.
     """
 
     __slots__ = ("_data", "_extensions", "_start")
@@ -170,7 +171,10 @@ class InetSocket:
 
     @property
     def transmit_queue(self) -> int:
-        """Bytes sent and not yet acknowledged, or gone; of a listener, how many may wait."""
+        """Bytes sent and not yet acknowledged, or gone; of a listener, how many may wait.
+
+        See ``UdpSocket`` and ``SctpSocket`` for theirs.
+        """
         return self._u32(76)
 
     @property
@@ -204,7 +208,10 @@ class InetSocket:
 
     @property
     def mark(self) -> int | None:
-        """The packet mark; given only to who has CAP_NET_ADMIN."""
+        """The packet mark; given only to who has CAP_NET_ADMIN.
+
+        (``net/ipv4/inet_diag.c``: inet_diag_msg_attrs_fill.)
+        """
         return self._number(Given.MARK)
 
     @property
@@ -214,7 +221,10 @@ class InetSocket:
 
     @property
     def class_id(self) -> int | None:
-        """The class of the net_cls cgroup; given only with some extensions."""
+        """The class of the net_cls cgroup, or else the socket's priority (SO_PRIORITY).
+
+        Given with ``"traffic_class"`` (``net/ipv4/inet_diag.c``: inet_diag_msg_attrs_fill).
+        """
         return self._number(Given.CLASS_ID)
 
     @property
@@ -230,12 +240,12 @@ class InetSocket:
 
     @property
     def tos(self) -> int | None:
-        """The type of service; asked for as ``"tos"``."""
+        """The type of service, a byte; asked for as ``"tos"``."""
         return self._number(Extension.TOS)
 
     @property
     def traffic_class(self) -> int | None:
-        """The IPv6 traffic class; asked for as ``"traffic_class"``."""
+        """The IPv6 traffic class, a byte; asked for as ``"traffic_class"``."""
         return self._number(Extension.TRAFFIC_CLASS)
 
     @property

@@ -65,9 +65,11 @@ LINK_OF_KIND: Final = {"vxlan": 3, "amt": 4}
 
 @attrs.frozen(slots=True)
 class Link:
-    """One network link.
+    """One network link (``net/core/rtnetlink.c``: rtnl_fill_ifinfo).
 
-    ``mtu`` is in bytes; ``operational_state`` is RFC 2863's number (IF_OPER_*).
+    ``index`` is from 1 on; ``is_up`` says that it was set up (IFF_UP).
+    ``mtu`` is in bytes; ``operational_state`` is RFC 2863's number, from 0 to 6 (IF_OPER_*).
+    ``address`` is its hardware address, as long as its kind has it.
     ``kind`` is its driver's word, such as ``"veth"``, None for hardware.
     ``master`` is the index of what it is a port of, and ``slave_kind`` that one's kind.
     ``peer`` is the index of the other end of a pair, or of what it stands on, in the network
@@ -102,9 +104,11 @@ class Link:
 def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
     """Ask for a link by name or index; KernelError (ENODEV) where there is none.
 
-    A name may be an alternative one (Linux 5.5 and newer).
-    ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
-    Raises LocalProtocolError for what can be no link.
+    A name has 1 to 127 bytes, and may be an alternative one (Linux 5.5 and newer); an index is from
+    1 to 2**31 - 1.
+    ``netnsid``, a link's ``peer_netnsid``, asks through another network namespace, which takes
+    CAP_NET_ADMIN there (``net/core/rtnetlink.c``: rtnl_get_net_ns_capable).
+    Raises LocalProtocolError for what can be no link and no such number.
     """
     index, named = _selected(link)
     return Request(
@@ -125,8 +129,8 @@ def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
 def links(netnsid: int | None = None) -> Request[Link]:
     """Ask for all links of the network namespace, by dump.
 
-    ``netnsid`` asks through another network namespace, which takes CAP_NET_ADMIN there.
-    Raises LocalProtocolError for what is no number.
+    ``netnsid`` is as in ``link``.
+    Raises LocalProtocolError for what is no such number.
     """
     return Request(
         name="links",
@@ -147,9 +151,13 @@ def links(netnsid: int | None = None) -> Request[Link]:
 def set_link(
     link: str | int, *, is_up: bool | None = None, mtu: int | None = None
 ) -> Request[None]:
-    """Order a link up or down, or another MTU, in bytes.  Takes CAP_NET_ADMIN.
+    """Order a link up or down, or another MTU, in bytes; None leaves either as it is.
 
-    Raises LocalProtocolError for what can be no link and no MTU.
+    ``link`` is as in ``link``; ``mtu`` is from 1 to 2**31 - 1, and the link knows what it can be:
+    KernelError (EINVAL, ENODEV where there is no such link).
+    Takes CAP_NET_ADMIN (``net/core/rtnetlink.c``: rtnetlink_rcv_msg): KernelError (EPERM).
+    Raises LocalProtocolError for what can be no link and no MTU, and for ``is_up`` that is neither
+    True nor False nor None.
     """
     index, named = _selected(link)
     if not isinstance(is_up, bool | None):

@@ -40,7 +40,7 @@ def mptcp_sockets(
     ``tcp_sockets``, whose ``subflow.token_local`` is its ``info.token``.  One that has fallen back
     to TCP before it was established is in no table of MPTCP's (``net/mptcp/mptcp_diag.c``:
     mptcp_diag_dump).
-    Otherwise as ``tcp_sockets``.
+    Otherwise as ``tcp_sockets``.  A kernel before Linux 5.9 has none (NotSupported).
     """
     asked = wanted(states, extensions, source_port, destination_port, where)
     return dumps(MPTCP, MptcpSocket, families, asked, reader(MptcpSocket))

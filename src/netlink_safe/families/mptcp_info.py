@@ -46,6 +46,8 @@ class MptcpInfo(GrowingStructure):
     """What the kernel knows of one MPTCP connection, of all of its subflows together.
 
     Sequence numbers are of the connection, in bytes.  ``flags`` are MptcpFlags.
+    A field that the running kernel does not give is None (``net/mptcp/sockopt.c``:
+    mptcp_diag_fill_info).
     """
 
     __slots__ = ()
@@ -81,8 +83,10 @@ class MptcpInfo(GrowingStructure):
 class MptcpSubflow:
     """What one TCP connection is to MPTCP: INET_ULP_INFO_MPTCP.
 
-    ``token_local`` is the ``token`` of the connection that it belongs to.  The map says which bytes
-    of the connection a stretch of the subflow is.
+    ``token_local`` is the ``token`` of the connection that it belongs to, ``token_remote`` what
+    the peer calls that; IDs are of the addresses at either end, 0 for the first subflow's.
+    The map says which bytes of the connection a stretch of the subflow is: sequence numbers, the
+    length and the offset are in bytes (``net/mptcp/diag.c``: subflow_get_info).
     """
 
     token_remote: int | None

@@ -88,6 +88,7 @@ def datapaths() -> AnsweredRequest[Datapath]:
 def datapath(datapath: str | int) -> AnsweredRequest[Datapath]:
     """Ask for one, by name or index.  KernelError (ENODEV) where there is none.
 
+    A name has 1 to 15 bytes, an index is from 1 to 2**31 - 1.
     Raises LocalProtocolError for what can be no datapath.
     """
     if isinstance(datapath, int):
@@ -98,6 +99,8 @@ def datapath(datapath: str | int) -> AnsweredRequest[Datapath]:
 def new_datapath(name: str) -> AnsweredRequest[Datapath]:
     """Make a datapath whose packets nobody serves.  KernelError (EEXIST) for one that is there.
 
+    Like every order here it takes CAP_NET_ADMIN in the user namespace that owns the network
+    namespace (``net/openvswitch/datapath.c``: dp_datapath_genl_ops); KernelError (EPERM) without.
     Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
     """
     attributes = _name(DP_NAME, name) + build_u32(DP_UPCALL_PID, 0)
@@ -105,16 +108,20 @@ def new_datapath(name: str) -> AnsweredRequest[Datapath]:
 
 
 def delete_datapath(name: str) -> AnsweredRequest[Datapath]:
-    """Delete a datapath with all its ports, by which no link is deleted.
+    """Delete a datapath with all its ports, by which no link is deleted but internal ones.
 
-    Raises LocalProtocolError for what can be no name.
+    KernelError (ENODEV) where there is none.
+    Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
     """
     wanted = _name(DP_NAME, name)
     return _datapath_request(f"the deletion of datapath {name}", DEL, wanted, 0)
 
 
 def vports(datapath: Datapath | int) -> AnsweredRequest[Vport]:
-    """Ask for all ports of a datapath, by dump.  Raises LocalProtocolError for what can be none."""
+    """Ask for all ports of a datapath, by dump; by its index it is from 1 to 2**31 - 1.
+
+    Raises LocalProtocolError for what can be none.
+    """
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
     return _vport_request(f"ports of datapath {index}", GET, b"", index, of_one=False)
 
@@ -122,7 +129,8 @@ def vports(datapath: Datapath | int) -> AnsweredRequest[Vport]:
 def vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     """Ask for the port that a device is, in a datapath or in any of the namespace (0).
 
-    KernelError (ENODEV) where it is none.  Raises LocalProtocolError for what can be no name.
+    KernelError (ENODEV) where it is none.
+    Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
     """
     index = datapath.index if isinstance(datapath, Datapath) else datapath
     return _vport_request(f"the port {name}", GET, _name(NAME, name), index)
@@ -137,6 +145,11 @@ def new_vport(
 ) -> AnsweredRequest[Vport]:
     """Make a device a port of a datapath; packets that meet no flow go to ``upcall_ports``.
 
+    ``name`` has 1 to 15 bytes.  ``number`` is from 1 to 65534; None, or 0, has the kernel take a
+    free one (``net/openvswitch/datapath.c``: ovs_vport_cmd_new).  ``upcall_ports`` are netlink port
+    IDs, 0 for nobody's; neither they nor the type and the number are looked at here.
+    KernelError (EBUSY or EEXIST for a port that is there, ENODEV where there is no such datapath or
+    device, EFBIG for too high a number, EINVAL for no ``upcall_ports`` at all, EPERM).
     Raises LocalProtocolError for what can be no name, and no datapath.
     """
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
@@ -150,9 +163,10 @@ def new_vport(
 
 
 def delete_vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
-    """Take a port out of its datapath; the device stays.
+    """Take a port out of its datapath; the device stays, unless it is internal.
 
-    Raises LocalProtocolError for what can be no name.
+    ``datapath`` is as in ``vport``; KernelError (ENODEV) where there is no such port.
+    Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
     """
     index = datapath.index if isinstance(datapath, Datapath) else datapath
     wanted = _name(NAME, name)

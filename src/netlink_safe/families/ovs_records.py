@@ -46,7 +46,10 @@ class VportType(enum.IntEnum):
 
 @attrs.frozen(slots=True)
 class DatapathCounts:
-    """Packets that met a flow, that met none, that were lost on the way up; flows there are."""
+    """Packets that met a flow, that met none, that were lost on the way up; flows there are.
+
+    They are counted since the datapath was made (``net/openvswitch/datapath.c``: get_dp_stats).
+    """
 
     hits: int
     misses: int
@@ -59,7 +62,8 @@ class Datapath:
     """A datapath; ``index`` is the interface index of its local port.
 
     ``upcall_ports`` are the netlink port IDs that packets without a flow go to, a processor each,
-    where the datapath has them and not its vports.  Two that differ in ``counts`` alone are equal.
+    where the datapath has them and not its vports; ``user_features`` are OVS_DP_F_* bits of
+    ``include/uapi/linux/openvswitch.h``.  Two that differ in ``counts`` alone are equal.
     """
 
     index: int
@@ -71,7 +75,10 @@ class Datapath:
 
 @attrs.frozen(slots=True)
 class VportCounts:
-    """What a port has received and sent since it was made, in packets and in bytes."""
+    """What the device behind a port has received and sent since it was made, in packets and bytes.
+
+    Errors and drops are packets (``net/openvswitch/vport.c``: ovs_vport_get_stats).
+    """
 
     receive_packets: int
     transmit_packets: int

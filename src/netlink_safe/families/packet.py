@@ -112,7 +112,11 @@ class MembershipType(enum.IntEnum):
 
 @attrs.frozen(slots=True)
 class PacketRing:
-    """A ring that is shared with the socket's owner; sizes in bytes, ``retire_timeout`` in ms."""
+    """A ring that is shared with the socket's owner; sizes in bytes, ``retire_timeout`` in ms.
+
+    ``blocks`` and ``frames`` say how many there are; ``private_size`` is what the owner has of each
+    block, ``features`` TP_FT_REQ_* bits (``include/uapi/linux/if_packet.h``: tpacket_req3).
+    """
 
     block_size: int
     blocks: int
@@ -125,7 +129,7 @@ class PacketRing:
 
 @attrs.frozen(slots=True)
 class PacketFanout:
-    """The fanout group that a socket is in."""
+    """The fanout group that a socket is in; ``id`` is what its members share, up to 65535."""
 
     id: int
     type: FanoutType
@@ -133,7 +137,10 @@ class PacketFanout:
 
 @attrs.frozen(slots=True)
 class PacketMembership:
-    """What a socket has an interface receive, and how often it asked for it."""
+    """What a socket has an interface receive, and how often it asked for it (``count``).
+
+    ``interface`` is an index; ``address`` a hardware address, of up to 32 bytes.
+    """
 
     interface: int
     type: MembershipType
@@ -152,10 +159,11 @@ class PacketSocket:
     ``protocol`` is the ethertype, such as 0x0800, 3 for all (ETH_P_ALL), 0 for one that receives
     nothing; ``interface`` the index of the interface that it is bound to, 0 for any.
     ``reserve`` and ``copy_threshold`` are bytes, as PACKET_RESERVE and PACKET_COPY_THRESH set them;
-    ``timestamp`` is what PACKET_TIMESTAMP set.
+    ``timestamp`` is what PACKET_TIMESTAMP set, SOF_TIMESTAMPING_* bits.
     ``filter`` are the instructions of its classic filter (struct sock_filter), 8 bytes each; None
     without one, be it that there is another kind; empty where the kernel does not tell: without
-    CAP_NET_ADMIN, and where filter and memberships are too large for it, some 3 to 32 KiB.
+    CAP_NET_ADMIN (``net/core/sock_diag.c``: sock_diag_put_filterinfo), and where filter and
+    memberships are too large for it, some 3 to 32 KiB.
     ``memberships`` is None then, too.
     ``uid`` is the owner's user ID, as the asking process's user namespace sees it.
     """
@@ -196,7 +204,8 @@ class PacketSocket:
 def packet_sockets() -> tuple[Request[PacketSocket], ...]:
     """Ask for the packet sockets of the network namespace.
 
-    The kernel takes rtnl_lock for each, to tell its memberships, and may wait for it.
+    The kernel takes rtnl_lock for each, to tell its memberships, and may wait for it
+    (``net/packet/diag.c``: pdiag_put_mclist).
     """
     whole, less = (
         attrs.evolve(

@@ -38,8 +38,8 @@ def raw_sockets(
     The states are ESTABLISHED, of those that called connect(), and CLOSE, of all others; the kernel
     gives both, and the others are left out here (``net/ipv4/raw_diag.c``: raw_diag_dump).
     A row's source port is the number of its IP protocol; an ``ip_protocol`` other than 0 is matched
-    in the kernel.
-    Otherwise as ``udp_sockets``.
+    in the kernel.  It is from 0 to 65535, as ports are, of which sockets have up to 255.
+    Otherwise as ``udp_sockets``.  Raises LocalProtocolError for what does not exist.
     """
     asked = wanted(states, extensions, ip_protocol, where=where)
     return dumps(RAW, RawSocket, families, asked, reader_of(RawSocket, asked.states))

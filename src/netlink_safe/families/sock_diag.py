@@ -52,7 +52,10 @@ class SocketType(enum.IntEnum):
 
 @attrs.frozen(slots=True)
 class AcceptQueue:
-    """Connections waiting to be accepted, and how many may wait."""
+    """Connections waiting to be accepted, and how many may wait: the backlog of listen(2).
+
+    The kernel lets one more wait (``include/net/sock.h``: sk_acceptq_is_full).
+    """
 
     length: int
     limit: int
@@ -60,7 +63,12 @@ class AcceptQueue:
 
 @attrs.frozen(slots=True)
 class SocketMemory:
-    """A socket's memory in bytes: the ``SK_MEMINFO_*`` words, ``drops`` in packets."""
+    """A socket's memory in bytes: the ``SK_MEMINFO_*`` words, ``drops`` in packets.
+
+    ``receive``, ``transmit`` and ``option`` are in use, the buffers what may be,
+    ``forward_allocated`` is set aside, ``transmit_queued`` waits to be sent or acknowledged,
+    ``backlog`` came while the socket's owner had it locked (``net/core/sock.c``: sk_get_meminfo).
+    """
 
     receive: int
     receive_buffer: int

@@ -80,13 +80,17 @@ def tcp_sockets(
 ) -> tuple[Request[TcpSocket], ...]:
     """Ask for TCP sockets; both address families and every everyday state unless said.
 
-    ``states`` and ``families`` are enum members or their names; ``extensions`` names what to add
-    to each row (``"info"``, ``"memory"``, …); a port other than 0 is matched in the kernel, which
-    costs nothing there.  ``where`` is a filter that the kernel runs for each socket, such as
-    ``Port("dst", 443) & ~Address("127.0.0.0/8")``.
+    ``states`` and ``families`` are members of TcpState and AddressFamily, their names or numbers,
+    one or several; ``extensions`` are the same of Extension, what to add to each row (``"info"``,
+    ``"memory"``, …); a port from 1 to 65535 is matched in the kernel, which costs nothing there,
+    and 0 is any.  ``where`` is a filter that the kernel runs for each socket, such as
+    ``Port("dst", 443) & ~Address("127.0.0.0/8")``; its program may have 16,384 bytes, some 1,000
+    ports.
+    The everyday states are all but NEW_SYN_RECV and BOUND_INACTIVE.
     A dump is a walk, not a snapshot: a socket that moves while the kernel walks may be missing or
     double.  Who needs distinct rows says so to ``dump``.
-    Raises LocalProtocolError for what does not exist.
+    Raises LocalProtocolError for what does not exist, for no states or families at all, and for a
+    filter that is none or too long.
     """
     asked = wanted(states, extensions, source_port, destination_port, where)
     in_families = sorted(checked_families(families))
@@ -113,10 +117,16 @@ def tcp_socket(
 ) -> Request[TcpSocket]:
     """Ask for one socket by its addresses, without a walk of the table.
 
+    Each end is an address, as text and without a scope, and a port.
     Without ``destination`` it is the listener on ``source``.  With ``cookie`` only that very socket
     will do, and no other that has its addresses now.
-    The kernel answers ENOENT (KernelError) where there is none.
-    Raises LocalProtocolError for what are no addresses.
+    ``interface`` is an index, up to 2**31 - 1, and finds a socket that is bound to that interface
+    or to none, 0 one that is bound to none; ``cookie`` has 64 bits; ports are from 0 to 65535;
+    ``extensions`` are as in ``tcp_sockets``.
+    The kernel answers ENOENT (KernelError) where there is none (``net/ipv4/inet_diag.c``:
+    inet_diag_find_one_icsk).
+    Raises LocalProtocolError for what are no addresses, or of two families, and for what is no
+    port, no interface, no cookie and no extension.
     """
     name = f"the TCP socket {between(source, destination)}"
     kind = TABLES[0].kind

@@ -11,7 +11,10 @@ from netlink_safe.families.growing import Field, GrowingStructure, u8, u16, u32,
 
 
 class TcpInfo(GrowingStructure):
-    """What the kernel knows of one TCP connection.  Times are in microseconds unless said."""
+    """What the kernel knows of one TCP connection (``net/ipv4/tcp.c``: tcp_get_info).
+
+    Times are in microseconds unless said.  A field that the running kernel does not give is None.
+    """
 
     __slots__ = ()
 

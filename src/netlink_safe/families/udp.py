@@ -46,7 +46,7 @@ def udp_sockets(
     ``extensions`` names what to add to each row: ``"memory"``, ``"socket_memory"``, ``"tos"``,
     ``"traffic_class"``.  Sockets without a port are in no table, and so in no dump
     (``net/ipv4/udp_diag.c``: udp_dump).
-    Otherwise as ``tcp_sockets``.
+    Otherwise as ``tcp_sockets``, which says what else is taken and raised.
     """
     return _dumped(
         UDP, UdpSocket, states, families, extensions, source_port, destination_port, where
@@ -61,7 +61,10 @@ def udplite_sockets(
     destination_port: int = 0,
     where: Filter | None = None,
 ) -> tuple[Request[UdpliteSocket], ...]:
-    """Ask as ``udp_sockets`` does, for UDP-Lite; newer kernels have none (NotSupported)."""
+    """Ask as ``udp_sockets`` does, for UDP-Lite; newer kernels have none (NotSupported).
+
+    Raises LocalProtocolError for what does not exist.
+    """
     return _dumped(
         UDPLITE, UdpliteSocket, states, families, extensions, source_port, destination_port, where
     )
@@ -81,8 +84,9 @@ def udp_socket(
     be one that is bound to all addresses.  Without ``destination`` it is one that is not connected.
     With ``cookie`` only that very socket will do (ESTALE otherwise); of several that share a port
     by SO_REUSEPORT the kernel tries one.
+    What else is taken, and raised, is as in ``tcp_socket``.
     The kernel answers ENOENT (KernelError) where there is none.
-    Raises LocalProtocolError for what are no addresses.
+    Raises LocalProtocolError.
     """
     name = f"the UDP socket {between(source, destination)}"
     # The kernel takes the addresses for those of a datagram, whose destination is the socket.

@@ -84,7 +84,7 @@ class UnixSocket:
     is accepted; None without a peer.
     ``pending`` are, for a listener, the inodes of those who wait to be accepted, in order, 0 for
     one that has gone again; None for a listener that has more than the kernel can tell, some 900
-    to 8,000.  It is empty for others.
+    to 8,000 (``net/unix/diag.c``: sk_diag_dump_icons).  It is empty for others.
     ``receive_queue`` is bytes to be read, of datagrams the next one's; ``transmit_queue`` is the
     memory in bytes of what was sent and not read.  In LISTEN they are connections that wait, and
     how many may.
@@ -123,10 +123,11 @@ def unix_sockets(
 ) -> tuple[Request[UnixSocket], ...]:
     """Ask for the unix sockets of the network namespace, in these states or in all.
 
+    ``states`` are members of TcpState, their names or numbers, one or several.
     Connected sockets are ESTABLISHED, listeners LISTEN, all others CLOSE.
     A connection that waits to be accepted has no inode and no row; its listener tells of it.
     A dump is a walk, not a snapshot, as ``tcp_sockets`` says.
-    Raises LocalProtocolError for what is no state.
+    Raises LocalProtocolError for what is no state, and for none at all.
     """
     wanted = STATES if states is None else members(TcpState, states, "state")
     if not wanted:
@@ -145,9 +146,10 @@ def unix_sockets(
 def unix_socket(inode: int, cookie: int | None = None) -> Request[UnixSocket]:
     """Ask for one unix socket by its inode, which ``os.fstat`` tells of a descriptor.
 
+    ``inode`` is from 1 to 2**32 - 1, ``cookie`` has 64 bits.
     With ``cookie`` only that very socket will do, and no other that has its inode now: the kernel
     answers ESTALE (KernelError) if another one has, and ENOENT where there is none.
-    It walks its table to find it, but sends one row.
+    It walks its table to find it, but sends one row (``net/unix/diag.c``: unix_diag_get_exact).
     Raises LocalProtocolError for what is no inode or no cookie.
     """
     if isinstance(inode, bool) or not isinstance(inode, int) or not 0 < inode < 1 << 32:

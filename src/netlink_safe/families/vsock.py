@@ -38,7 +38,10 @@ _ROW: Final = struct.Struct("=BBBBIIIIIII")
 
 @attrs.frozen(slots=True)
 class VsockEndpoint:
-    """A machine's context ID and a port; each is 0xFFFFFFFF for any."""
+    """A machine's context ID and a port, of 32 bits; each is 0xFFFFFFFF for any.
+
+    (``include/uapi/linux/vm_sockets.h``: VMADDR_CID_ANY, VMADDR_PORT_ANY.)
+    """
 
     cid: int
     port: int
@@ -50,7 +53,10 @@ class VsockEndpoint:
 
 @attrs.frozen(slots=True)
 class VsockSocket:
-    """One vsock socket; ``destination`` is any and any where there is none."""
+    """One vsock socket; ``destination`` is any and any where there is none.
+
+    ``inode`` is the socket's, ``cookie`` what identifies it for as long as the machine runs.
+    """
 
     type: SocketType
     state: TcpState
@@ -70,7 +76,8 @@ def vsock_sockets(
 ) -> Request[VsockSocket]:
     """Ask for the vsock sockets of the network namespace, in these states or in all.
 
-    Raises LocalProtocolError for what is no state.
+    ``states`` are members of TcpState, their names or numbers, one or several.
+    Raises LocalProtocolError for what is no state, and for none at all.
     """
     wanted = frozenset(TcpState) if states is None else members(TcpState, states, "state")
     if not wanted:
