@@ -52,7 +52,8 @@ _is_port = _checked_number(0xFFFF, "port")
 class Port(Filter):
     """The port is this one, or one of these, both ends included: 0 to 65535.
 
-    Raises LocalProtocolError for what is none.
+    ``side`` is ``"src"``, the local end, ``"dst"``, the peer's, or ``"any"``, either.
+    Raises LocalProtocolError for what is none, and for a ``last`` below ``first``.
     """
 
     side: Side = attrs.field(validator=_checked_side)
@@ -92,8 +93,10 @@ def _as_network(given: object) -> Network:
 class Address(Filter):
     """The address is in this network, by default at either end.
 
+    It is a text, such as ``"10.0.0.0/8"`` or ``"::1"``, or a network or an address of ipaddress;
+    bits beyond the prefix are left out.  ``side`` is as in ``Port``.
     An IPv4 network holds IPv4-mapped IPv6 addresses, too; an IPv6 network holds no IPv4 address.
-    Raises LocalProtocolError for what is no network.
+    Raises LocalProtocolError for what is no network, has a scope, or is of no side.
     """
 
     network: Network = attrs.field(converter=_as_network)
@@ -119,7 +122,8 @@ class Address(Filter):
 class Mark(Filter):
     """The packet mark (SO_MARK), as far as the mask goes, is this; it takes CAP_NET_ADMIN.
 
-    Raises LocalProtocolError for what has no 32 bits, and for a mark beyond its mask.
+    (``net/ipv4/inet_diag.c``: inet_diag_bc_audit.)  Both have 32 bits, from 0.
+    Raises LocalProtocolError for what is beyond them, and for a mark beyond its mask.
     """
 
     value: int = attrs.field(validator=_checked_number(0xFFFFFFFF, "mark"))
@@ -157,8 +161,10 @@ def _checked_interface(_: Any, __: Any, interface: Any) -> None:
 class Interface(Filter):
     """The socket is bound to this interface (SO_BINDTODEVICE): a name or an index, 0 for none.
 
-    A name, of 1 to 15 bytes, is looked up in the network namespace that is asked.
-    Raises LocalProtocolError for what can be no interface.
+    A name, of 1 to 15 bytes without a slash, is looked up in the network namespace that is asked;
+    an index is from 0 to 2**31 - 1.
+    Raises LocalProtocolError for what can be no interface; the question, for a name that nothing
+    has.
     """
 
     interface: str | int = attrs.field(validator=_checked_interface)
@@ -190,9 +196,11 @@ def _checked_cgroup(_: Any, __: Any, cgroup: Any) -> None:
 class Cgroup(Filter):
     """The socket was made in this cgroup itself, not below it (Linux 5.8).
 
-    It is a path in the file system or below the mount of cgroup v2, or the number that rows have.
+    It is a path, from the root of the file system or of cgroup v2's mount, or the number that rows
+    have, of 64 bits; 0 is none.
     What is left of a closed connection is in none.
-    Raises LocalProtocolError for what is neither a path nor a number of 64 bits.
+    Raises LocalProtocolError for what is neither a path, which begins with a slash, nor such a
+    number; the question, for a path that is none of a cgroup.
     """
 
     cgroup: str | int = attrs.field(converter=_as_cgroup, validator=_checked_cgroup)

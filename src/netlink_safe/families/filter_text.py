@@ -69,8 +69,9 @@ _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
 
 
 def parse_filter(text: str) -> Filter:
-    """The filter that a text means.
+    """The filter that a text means, in the language of ss: ``dst :443 and not src 127.0.0.0/8``.
 
+    It has at most 65,536 letters, parentheses and conditions at most 64 deep.
     Raises FilterSyntaxError, which knows the position; LocalProtocolError for what is no text.
     """
     if not isinstance(text, str):

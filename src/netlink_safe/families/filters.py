@@ -40,7 +40,11 @@ class Row(Protocol):
 
 
 class Filter:
-    """A condition on a socket, or several; as a text it is what ``parse_filter`` reads."""
+    """A condition on a socket, or several; as a text it is what ``parse_filter`` reads.
+
+    ``&``, ``|`` and ``~`` combine them, up to 64 deep (``depth``); deeper ones, and using one as
+    true or false, raise LocalProtocolError.
+    """
 
     __slots__ = ()
 
@@ -74,7 +78,7 @@ class Filter:
 
 @attrs.frozen(slots=True)
 class Not(Filter):
-    """The condition does not hold."""
+    """The condition ``part`` does not hold.  Raises LocalProtocolError for what is none."""
 
     part: Filter
     depth: int = attrs.field(init=False, eq=False, repr=False)
@@ -117,7 +121,10 @@ def _any_of(parts: Iterable[Filter]) -> tuple[Filter, ...]:
 
 @attrs.frozen(slots=True)
 class AllOf(Filter):
-    """Every condition holds."""
+    """Every condition of ``parts`` holds, one at least; those of an AllOf in it stand there too.
+
+    Raises LocalProtocolError for what are no conditions, and deeper than 64.
+    """
 
     parts: tuple[Filter, ...] = attrs.field(converter=_all_of)
     depth: int = attrs.field(init=False, eq=False, repr=False)
@@ -136,7 +143,10 @@ class AllOf(Filter):
 
 @attrs.frozen(slots=True)
 class AnyOf(Filter):
-    """One condition holds, or several do."""
+    """One condition of ``parts`` holds, or several; those of an AnyOf in it stand there too.
+
+    Raises LocalProtocolError for what are no conditions, and deeper than 64.
+    """
 
     parts: tuple[Filter, ...] = attrs.field(converter=_any_of)
     depth: int = attrs.field(init=False, eq=False, repr=False)

@@ -57,6 +57,7 @@ class Uevent:
 
     Texts are UTF-8; a byte that is none stands as a surrogate, as ``os.fsdecode`` has it, so that
     nothing is lost.  ``devpath`` is the path below /sys, ``devname`` the one below /dev.
+    The kernel's grammar is that of ``lib/kobject_uevent.c``: kobject_uevent_env.
     """
 
     __slots__ = ("_data", "_head", "_origin")
@@ -96,17 +97,17 @@ class Uevent:
 
     @property
     def major(self) -> int | None:
-        """The device node's major number."""
+        """The device node's major number; None where it has no node, or what is said is none."""
         return _number(self.properties.get("MAJOR"))
 
     @property
     def minor(self) -> int | None:
-        """The device node's minor number."""
+        """The device node's minor number; None as of ``major``."""
         return _number(self.properties.get("MINOR"))
 
     @property
     def seqnum(self) -> int | None:
-        """The kernel's number of the event; None for what was read from sysfs.
+        """The kernel's number of the event, of 64 bits; None for what was read from sysfs.
 
         It counts all events of the machine, those of other network namespaces too, so that a gap
         means nothing.

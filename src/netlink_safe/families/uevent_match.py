@@ -60,8 +60,10 @@ class UeventMatch:
 
     Each is a text, or several of which one will do.  ``devpath`` and the values of ``properties``
     are patterns as the shell has them (``*``, ``?``, ``[…]``; ``*`` stands for slashes too); a
-    property's None says that it is there, whatever its value.
-    Raises LocalProtocolError for what is none of this.
+    property's None says that it is there, whatever its value.  The others are names, and fit as
+    they are.
+    Raises LocalProtocolError for what is none of this, and for an empty name, no text at all, and a
+    text with a NUL.
     """
 
     subsystem: frozenset[str] | None = attrs.field(default=None, converter=_checked_names)

@@ -126,7 +126,12 @@ def check_async_wait() -> None:
 
 
 class no_waiting:  # noqa: N801  # used as a function is; as a decorator it would guard no coroutine
-    """Say of a stretch of code, by ``with``, that nothing in it may wait."""
+    """Say of a stretch of code, by ``with``, that nothing in it may wait.
+
+    A verb that may wait raises LockHeldError in it: a blocking one in the same thread, an async one
+    in the same task.  ``NETLINK_SAFE_LOCKS`` has it warn or pass, see ``watch_lock``.
+    Entering one twice at a time raises LocalProtocolError.
+    """
 
     def __init__(self) -> None:
         self._token = next(tokens)

@@ -26,6 +26,10 @@ def watch_lock(lock: Any, *, name: str | None = None) -> Any:
 
     Takes a lock of threading (Lock or RLock), trio, anyio or asyncio, or a Condition of trio or
     anyio; a Condition of threading, asyncio or anyio may be made of a watched lock.
+    ``name`` is by default its type and the line that this is called in.
+    A verb that may wait while it is held raises LockHeldError, or warns with LockHeldWarning, or
+    does neither, as the environment's ``NETLINK_SAFE_LOCKS`` says: ``raise``, ``warn`` or ``off``;
+    any other word there is a LocalProtocolError of the verb.
     Raises LocalProtocolError for what is none, and for what is watched already.
     """
     given = name or f"{type(lock).__name__} made at {where()}"
