@@ -41,7 +41,10 @@ _TIME_WAIT_TIMER: Final = int(Timer.TIME_WAIT)
 
 @attrs.frozen(slots=True)
 class Listener:
-    """A listener and its accept queue: connections that wait, and how many may."""
+    """A listener, by its address as text and its port, and its accept queue.
+
+    ``length`` is how many connections wait, ``limit`` how many may.
+    """
 
     address: str
     port: int

@@ -33,6 +33,7 @@ class TcpStats:
     ``receive_queue_bytes`` and ``transmit_queue_bytes`` leave listeners out, whose queues are
     connections: those are ``accept_queue_length`` and ``accept_queue_limit``, and ``fullest`` is
     the listener whose queue is the fullest, None where nobody listens.
+    ``netns`` is what was given for the network namespace, as a text, None for one's own.
     ``taken_at`` is Unix time in seconds, at the start; ``elapsed_seconds`` how long it took.
     ``accept_queues`` has the accept queues of all listeners of a port, by port.
     With ``method`` ``"counters"`` all but these and ``states`` is None among the numbers.

@@ -40,9 +40,14 @@ async def collect(
     ``method="dump"`` looks at every socket: states by family, queues, accept queues.
     ``method="counters"`` asks for rare states only and takes ESTABLISHED and TIME_WAIT from
     /proc/net: counts of both families together, and None for what it cannot know.
+    ``timeout`` is above 0; ``math.inf`` waits for ever.  ``families`` are as in ``tcp_sockets``,
+    and for ``"dump"`` alone.  ``netns`` is a name in /run/netns, a path, a pid or an object with
+    ``fileno()``, by default the calling thread's own.
     Raises NetlinkTimeout at the deadline, LocalProtocolError for nonsense, KernelError
-    (NotSupported without inet_diag), FileNotFoundError for a namespace that is not there,
-    PermissionError for one that may not be entered.
+    (NotSupported without inet_diag), OverrunError and DumpInterrupted where three attempts have met
+    with it, TruncatedError, DecodeError, RemoteProtocolError where /proc/net lacks a counter,
+    FileNotFoundError for a namespace that is not there, PermissionError for one that may not be
+    entered.
     """
     from netlink_safe.aio.sock_diag import open_sock_diag
 

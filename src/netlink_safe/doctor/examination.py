@@ -39,17 +39,20 @@ async def examine(
 ) -> Report:
     """Look at every netlink socket of the machine, several times, and tell what is wrong.
 
-    ``interval``, in seconds, is for the looks: what has not moved in it counts as stuck.
-    ``pid`` leaves out what that process has nothing to do with.
-    ``netns`` looks into that network namespace only; otherwise it is all that can be found, by
-    name in /run/netns or by process.
-    ``timeout``, in seconds, is for all of it.
+    ``interval``, in seconds, above 0 and below ``timeout``, is for the looks: what has not moved in
+    it counts as stuck.
+    ``pid``, from 1, leaves out what that process has nothing to do with.
+    ``netns``, a name in /run/netns, a path, a pid or an object with ``fileno()``, looks into that
+    network namespace only; otherwise it is all that can be found, by name in /run/netns or by
+    process.
+    ``timeout``, in seconds, above 0, is for all of it.
     It changes nothing, and asks no other process anything.  Whom one may not look at, and what the
     kernel does not tell, stands in ``Report.unseen``; a thread of which it is not known where it
     sleeps (a wchan of 0, ``fs/proc/base.c``: proc_pid_wchan) is not taken for one that does not.
-    Raises NetlinkTimeout; NotSupported where the kernel has no netlink_diag; LocalProtocolError for
-    nonsense; ProcessLookupError where no process has that pid; FileNotFoundError and
-    PermissionError for a namespace.
+    Raises NetlinkTimeout; NotSupported where the kernel has no netlink_diag; KernelError,
+    OverrunError, TruncatedError and DecodeError as ``dump`` does; LocalProtocolError for nonsense;
+    ProcessLookupError where
+    no process has that pid; FileNotFoundError and PermissionError for a namespace.
     """
     from netlink_safe.aio.waiting import Waiter, result
 

@@ -28,7 +28,9 @@ class SeenSocket:
     """A netlink socket, at each look at which it was there, the last one among them.
 
     ``netns`` is the name or path of its network namespace, None where the doctor is itself;
-    ``pids`` are the processes that hold it, none where they may not be seen.
+    ``pids`` are the processes that hold it, the oldest first, none where they may not be seen;
+    ``commands`` their command lines, in the same order, empty for one that has gone.
+    Sizes are bytes as the kernel counts them (SO_MEMINFO), 0 where it does not tell.
     """
 
     looks: tuple[NetlinkSocket, ...]
@@ -63,7 +65,7 @@ class SeenSocket:
 
     @property
     def is_full(self) -> bool:
-        """Whether next to nothing more fits."""
+        """Whether next to nothing more fits: nine tenths of the receive buffer are taken."""
         return 0 < self.receive_buffer * 9 <= self.queued * 10
 
     @property

@@ -27,7 +27,16 @@ class Severity(enum.IntEnum):
 
 
 class FindingKind(enum.Enum):
-    """What was found."""
+    """What was found.
+
+    Of a thread: it sleeps in a send to a full queue (BLOCKED_SENDER), or in a receive, for a reply
+    that does not come (HANGING_RECEIVE).  Of a socket: its dump runs on and nothing of it is queued
+    (STALLED_DUMP), it loses messages now (DROPPING) or has lost some (DROPPED), its queue is not
+    read at all (BACKLOG), its effective receive buffer has less than 16 KiB
+    (SMALL_RECEIVE_BUFFER).  Of the machine: a veth is a port of Open vSwitch with its other end in
+    another network namespace (OPENVSWITCH_PORT), or net.core.rmem_max or rmem_default is below the
+    kernel's own 212,992 bytes (KERNEL_LIMIT).
+    """
 
     BLOCKED_SENDER = "blocked_sender"
     HANGING_RECEIVE = "hanging_receive"
@@ -49,11 +58,12 @@ class Finding:
 
     ``summary`` is a sentence, ``evidence`` what was seen, ``leads_to`` what comes of it, and
     ``mend`` what to do.
-    ``protocol``, ``port_id``, ``inode`` and ``netns`` name the socket that it is about, which for
+    ``protocol`` (its name, as NetlinkProtocol has it), ``port_id``, ``inode`` and ``netns`` (a name
+    or a path, None where the doctor is itself) name the socket that it is about, which for
     a sender that is blocked is the queue that is full; ``owner_pid`` holds that socket, 0 where it
     is not to be seen who.
     ``sender_pid`` is who sleeps in a send, ``thread_id`` which of its threads, or of the owner's
-    where a receive hangs.
+    where a receive hangs; ``pids`` are all processes that have to do with it.
     ``chain`` is, for a sender that is blocked, who waits for whom, a sentence each; with
     ``is_deadlock`` it likely comes back to where it began.
     None is what does not apply.

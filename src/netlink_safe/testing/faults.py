@@ -47,8 +47,9 @@ def lose(
 ) -> contextlib.AbstractContextManager[None]:
     """Lose the datagrams whose first message is of this type, such as NLMSG_DONE or NLMSG_ERROR.
 
-    ``sockets`` is how many sockets are concerned, the first ones that are used; all of them unless
-    it is said.
+    ``message_type`` is from 0 to 65535 (OverflowError).
+    ``sockets`` is how many sockets are concerned, from 0, the first ones that are used; all of them
+    unless it is said.
     """
     return filtered(losing(message_type), sockets=sockets)
 
@@ -61,7 +62,10 @@ def deaf(*, sockets: int | None = None) -> contextlib.AbstractContextManager[Non
 def filtered(
     program: Program, *, sockets: int | None = None
 ) -> contextlib.AbstractContextManager[None]:
-    """Have a socket filter of your own look at every datagram; ``sockets`` as in ``lose``."""
+    """Have a socket filter of your own look at every datagram; ``sockets`` as in ``lose``.
+
+    ``program`` is as in ``filters.attach``, whose OSError is raised where a socket is used.
+    """
     return _Filtering(program, sockets).in_place()
 
 
@@ -70,7 +74,8 @@ def lose_after(
 ) -> contextlib.AbstractContextManager[None]:
     """Let so many datagrams reach a socket, and lose all that come behind them.
 
-    With 1 a dump gives its first rows and then neither more nor an end.
+    With 1 a dump gives its first rows and then neither more nor an end.  ``sockets`` as in
+    ``lose``.
     Raises LocalProtocolError for no number of them, from 0.
     """
     if isinstance(datagrams, bool) or not isinstance(datagrams, int) or datagrams < 0:
@@ -105,9 +110,10 @@ def held_up() -> Iterator[Stall]:
 def overrun(sysfs: str = "/sys") -> Iterator[Callable[[int], None]]:
     """Open every socket with the smallest receive buffer there is, and yield a storm of uevents.
 
+    It is a function of how many events, by default 50, which returns when they have been sent.
     A storm of 50 leaves a listener that does not read meanwhile two events and a loss.
     It takes the right to write to ``devices/virtual/net/lo/uevent`` in ``sysfs``, which is to be
-    that of the network namespace that is listened in.
+    that of the network namespace that is listened in: OSError, of the storm, where there is none.
     """
 
     def storm(events: int = 50) -> None:
@@ -121,7 +127,7 @@ def overrun(sysfs: str = "/sys") -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def blocked_allocation(number: int = 1) -> Iterator[None]:
-    """Have the ``number``-th allocation of the calling thread in the kernel fail.
+    """Have the ``number``-th allocation of the calling thread in the kernel fail, from 1 on.
 
     Raises NotSupported where the kernel was built without CONFIG_FAULT_INJECTION, as most are, and
     PermissionError without CAP_SYS_RESOURCE (``lib/fault-inject.c``: should_fail_ex).

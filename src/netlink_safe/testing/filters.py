@@ -42,7 +42,10 @@ DEAF: Final = ((RETURN, 0, 0, DROP),)
 
 
 def losing(message_type: int) -> Program:
-    """Drop datagrams whose first message is of this type, such as NLMSG_DONE, which is 3."""
+    """Drop datagrams whose first message is of this type, such as NLMSG_DONE, which is 3.
+
+    Raises OverflowError for what is not from 0 to 65535.
+    """
     as_loaded = int.from_bytes(message_type.to_bytes(2, sys.byteorder), "big")
     return (
         (LOAD_HALF_WORD, 0, 0, 4),
@@ -53,7 +56,7 @@ def losing(message_type: int) -> Program:
 
 
 def passing_only(length: int) -> Program:
-    """Drop datagrams of any other length, in bytes."""
+    """Drop datagrams of any other length, in bytes, up to 2**32 - 1."""
     return (
         (LOAD_LENGTH, 0, 0, 0),
         (JUMP_EQUAL, 0, 1, length),
@@ -63,7 +66,11 @@ def passing_only(length: int) -> Program:
 
 
 def attach(end: Any, program: Program) -> None:
-    """Have what reaches a socket filtered, in place of an earlier filter.  Raises OSError."""
+    """Have what reaches a socket filtered, in place of an earlier filter.
+
+    A program has from 1 to 4096 instructions (``net/core/filter.c``: bpf_check_basics_ok).
+    Raises OSError for one that the kernel does not take, struct.error for what is no instruction.
+    """
     code = ctypes.create_string_buffer(b"".join(INSTRUCTION.pack(*each) for each in program))
     end.setsockopt(
         socket.SOL_SOCKET,
@@ -78,7 +85,7 @@ def detach(end: Any) -> None:
 
 
 def attached(raw: bytes) -> Program:
-    """The instructions that a struct sock_fprog points to."""
+    """The instructions that a struct sock_fprog points to, whose memory must be there still."""
     count, address = PROGRAM.unpack(raw)
     return tuple(INSTRUCTION.iter_unpack(ctypes.string_at(address, count * INSTRUCTION.size)))
 

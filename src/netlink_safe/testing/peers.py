@@ -21,14 +21,17 @@ FILLING: Final = bytes(256)
 
 
 class QuietPeer:
-    """Somebody with a port ID who reads when a test says so, and never by himself."""
+    """Somebody with a port ID who reads when a test says so, and never by himself.
+
+    Behind the ``with`` that gave him, reading raises OSError.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.port_id: int = sock.getsockname()[0]
 
     def read(self) -> bytes | None:
-        """One datagram; None where none is queued."""
+        """One datagram, its first MiB; None where none is queued.  Raises OSError."""
         try:
             return self._socket.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -41,7 +44,10 @@ class QuietPeer:
 
 @contextlib.contextmanager
 def slow_reader(protocol: int = NETLINK_USERSOCK) -> Iterator[QuietPeer]:
-    """A peer whose queue has room, and who reads only when told to."""
+    """A peer whose queue has room, and who reads only when told to.
+
+    ``protocol`` is a NETLINK_* number; OSError for one that the kernel has not.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as sock:
         sock.bind((0, 0))
         yield QuietPeer(sock)
@@ -51,7 +57,7 @@ def slow_reader(protocol: int = NETLINK_USERSOCK) -> Iterator[QuietPeer]:
 def full_peer(protocol: int = NETLINK_USERSOCK) -> Iterator[QuietPeer]:
     """The same with a queue that is full: a blocking send to it sleeps in the kernel.
 
-    (``net/netlink/af_netlink.c``: netlink_attachskb.)
+    (``net/netlink/af_netlink.c``: netlink_attachskb.)  Raises as ``spoof`` does.
     """
     with slow_reader(protocol) as peer:
         for _ in itertools.count():
@@ -66,6 +72,7 @@ def spoof(port_id: int, data: bytes, *, protocol: int = NETLINK_SOCK_DIAG) -> No
     """Send a datagram to somebody's socket, as a stranger who may.
 
     On most protocols that takes CAP_NET_ADMIN (``net/netlink/af_netlink.c``: netlink_allowed).
+    ``port_id`` is up to 2**32 - 1, 0 the kernel's.
     Raises PermissionError, ConnectionRefusedError where nobody has that port ID, BlockingIOError
     where the queue is full, OSError.
     """

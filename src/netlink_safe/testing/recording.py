@@ -56,7 +56,7 @@ Path: TypeAlias = str | os.PathLike[str]
 def record(path: Path) -> Iterator[None]:
     """Write down what every socket of the library sends and receives meanwhile.
 
-    The file is written anew.  Raises OSError where it cannot be.
+    The file, text of a JSON object a line, is written anew.  Raises OSError where it cannot be.
     """
     with open(path, "w", encoding="ascii") as file:
         head = {

@@ -37,7 +37,10 @@ _ERRNO: Final = struct.Struct("=i")
 
 @attrs.frozen(slots=True)
 class Asked:
-    """A request as a scripted kernel got it."""
+    """A request as a scripted kernel got it.
+
+    ``protocol`` is the socket's; the others stand in its header, ``payload`` behind that.
+    """
 
     protocol: int
     type: int
@@ -98,7 +101,7 @@ def reply(
     sequence: int | None = None,
     port_id: int | None = None,
 ) -> bytes:
-    """Any message."""
+    """Any message; ``type_`` and ``flags`` have 16 bits, the others 32.  Raises struct.error."""
     message = build_message(
         type_,
         flags,

@@ -44,7 +44,11 @@ FIRST_PORT_ID: Final = 0x8000_0001
 
 
 class ScriptedKernel(InFront):
-    """Enter it with ``with``; ``asked`` are the requests so far, in their order."""
+    """Enter it with ``with``; ``asked`` are the requests so far, in their order.
+
+    Numbers that it is given are not checked; what a script raises comes out of the library's send
+    or receive.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +70,10 @@ class ScriptedKernel(InFront):
         self._scripts[protocol, type_] = script
 
     def tcp(self, *figures: TcpFigure) -> None:
-        """Have these TCP sockets, and no others; questions about them are answered as they ask."""
+        """Have these TCP sockets, and no others; questions about them are answered as they ask.
+
+        A figure without a cookie gets one.  Raises ValueError and struct.error as TcpFigure does.
+        """
         for type_, script in tcp_script(figures).items():
             self.answer(NETLINK_SOCK_DIAG, type_, script)
 
@@ -81,6 +88,7 @@ class ScriptedKernel(InFront):
     ) -> int:
         """Tell the members of a group; how many there are.  Who has no room has an overrun.
 
+        ``group`` is from 1 on; of one above 32 the receiver is not told which.
         ``sender`` is the port ID of whoever sends it, 0 for the kernel.
         """
         members = [end for end in self._open(protocol) if group in end.groups]

@@ -64,20 +64,24 @@ AT_ONCE: Final = 16
 class TcpStatCollector:
     """TCP sockets by state, queues, accept queues; register it, or call ``collect`` yourself.
 
-    A scrape takes at most ``timeout`` seconds, which should be less than Prometheus gives it (its
-    own ``scrape_timeout``, 10 seconds unless said).  What could not be had in time is not there:
+    A scrape takes at most ``timeout`` seconds, above 0, which should be less than Prometheus gives
+    it (its own ``scrape_timeout``, 10 seconds unless said).  What could not be had in time is not
+    there:
     ``netlink_safe_collector_success`` is 0 then, the log of this module says why, once, and the
     next scrape starts afresh.
     Scrapes that overlap share one look, if they have the same timeout.  Any thread may call it.
 
     ``names`` are the library's own, or ``"node_exporter"``'s for dashboards that know them.
     ``method`` is ``"dump"`` or ``"counters"``, see ``collectors.tcpstat.collect``.
-    ``netns`` is the network namespace to look into, by default the calling thread's;
-    ``namespaces`` a function that returns those to look into by their labels, asked each time.
+    ``netns`` is the network namespace to look into, a name in /run/netns, a path, a pid or an
+    object with ``fileno()``, by default the calling thread's; or ``namespaces`` is a function that
+    returns those to look into by their labels, asked each time.
     With either there is a label ``netns``.
     ``info`` adds histograms from tcp_info; ``by`` tells sockets apart by ``"port"``, ``"uid"``,
     ``"cgroup"``, or several: both look at every row once more, some microseconds for each.
-    ``limit`` is how many values a label may have, in each namespace; the rest is ``other``.
+    Neither goes with ``"counters"`` or ``"node_exporter"``.
+    ``limit``, from 1, is how many values a label may have, in each namespace; the rest is
+    ``other``.
     Raises LocalProtocolError for nonsense.
     """
 
@@ -136,8 +140,9 @@ class TcpStatCollector:
     def collect(self, timeout: float | None = None) -> list[Metric]:
         """The families that have samples now, within ``timeout`` seconds if that is less.
 
-        Raises LockHeldError, and LocalProtocolError for no number of seconds; whatever the kernel
-        does or does not do is told by samples.
+        They are above 0.  Raises LockHeldError, LocalProtocolError for no number of seconds, and
+        what ``namespaces`` raises but OSError; whatever the kernel does or does not do is told by
+        samples.
         """
         check_blocking_wait()
         limit = self._timeout if timeout is None else min(checked_timeout(timeout), self._timeout)
