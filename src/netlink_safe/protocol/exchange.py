@@ -50,7 +50,7 @@ class State(enum.Enum):
 
 
 class Event(enum.Enum):
-    """What a message is to its exchange."""
+    """What a message is to its exchange: ERROR is an ack or an end of a dump with an errno."""
 
     ROW = "row"
     ACK = "ack"
@@ -84,7 +84,12 @@ TRANSITIONS: Final[dict[bool, dict[tuple[State, Event], State]]] = {
 
 
 class Exchange:
-    """The engine of one request; ``rejected`` counts, by reason, messages that were not its own."""
+    """The engine of one request; ``rejected`` counts, by reason, messages that were not its own.
+
+    ``sequence`` and ``port_id`` have 32 bits: what the reply is to carry, the port ID being that of
+    the socket that asks.  The reasons are ``"sequence"``, ``"port_id"`` and ``"after_end"``.
+    ``error`` is what the kernel refused it with, once ``state`` is FAILED.
+    """
 
     def __init__(
         self, request: Request[Any], sequence: int, port_id: int, rejected: Counter[str]

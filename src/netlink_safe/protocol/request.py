@@ -48,7 +48,10 @@ class Request(Generic[Row]):
 
     ``name`` is for people; it stands in every error.
     ``protocol`` is the netlink protocol that it is for.
-    ``row_minimum`` is the least length in bytes of a row with its header.
+    ``type``, ``flags`` (NLM_F_*, without NLM_F_REQUEST and NLM_F_ACK, which are added) and
+    ``payload`` are the message's.
+    ``row_type`` is the message type of a row, ``row_minimum`` its least length in bytes with its
+    header, ``read`` what reads a stretch of rows, see ``RowReader``.
     ``identity`` gives what makes two rows the same, for callers who ask for distinct rows.
     ``repeats`` says that rows come twice as a rule, in this request or in another of the same
     question: only the first is handed out, while a fold sees both.

@@ -29,7 +29,7 @@ class RowFold(Protocol):
         """How many it has taken, for an error to tell."""
 
     def read(self, data: bytes, offset: int, strides: Strides, /) -> int:
-        """Take a stretch of rows; see ``protocol.request.Reader``."""
+        """Take a stretch of rows, and return where it ends; see ``lowlevel.Reader``."""
 
 
 Fold = TypeVar("Fold", bound=RowFold)

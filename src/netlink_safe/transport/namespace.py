@@ -43,7 +43,10 @@ NetworkNamespace: TypeAlias = str | os.PathLike[str] | int | HasFileno | None
 class Namespace:
     """A network namespace held open by a descriptor: the one named, or the calling thread's own.
 
-    Held from the first use on, so that its name may go away and its pid become another's.
+    ``netns`` is a name in /run/netns, a path with a slash in it or path-like, a pid, an object with
+    ``fileno()``, or None; ``label`` is the same as a text, None for one's own.
+    Held from the first use on, so that its name may go away and its pid become another's; one's
+    own, and an object's, from the start.
     Raises LocalProtocolError at once for what can be none; when first used, FileNotFoundError where
     there is none and PermissionError without the right to open it.
     """
@@ -62,6 +65,9 @@ class Namespace:
         """Call the function inside the namespace, and hand back what it returns or raises.
 
         A thread that is already there makes the call itself.
+        Raises as the class says; PermissionError without CAP_SYS_ADMIN, here and in the user
+        namespace that owns it (``net/core/net_namespace.c``: netns_install), LocalProtocolError for
+        a file that is no network namespace, ClosedError, RuntimeError where there is no thread.
         """
         if self._is_here():
             return function()
@@ -85,6 +91,7 @@ class Namespace:
     def read(self, names: Iterable[str]) -> list[str]:
         """Files of /proc/net as this namespace has them, such as ``snmp``; empty if not there.
 
+        Raises as ``run`` does, OSError for what is no file, ValueError for what is no ASCII.
         /proc/net and /proc/self/net are the main thread's; only thread-self follows a thread that
         has entered another namespace.
         """

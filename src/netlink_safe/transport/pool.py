@@ -34,8 +34,11 @@ OPENING: Final = "opening"
 class SocketPool:
     """Opens, keeps and closes; counts for ``statistics``.  Any thread may call it.
 
-    ``receive_buffer`` is in the bytes that setsockopt takes.
+    ``protocol`` is a NETLINK_* number, ``namespace`` where its sockets are opened.
+    ``receive_buffer`` is in the bytes that setsockopt takes; nothing checks it here.
     ``closed_error`` is what a surface calls ClosedError.
+    Where ClosedError is raised, once it is closed, so is LocalProtocolError in the child of a fork;
+    opening a socket raises OSError, NotSupported, and what ``Namespace`` does.
     """
 
     closed_error: type[ClosedError] = ClosedError
@@ -53,12 +56,15 @@ class SocketPool:
         enter(ASKING.get(protocol, OTHER), self, self.tally)
 
     def open(self) -> None:
-        """Open a first socket, for what is wrong to come out.  Raises OSError, NotSupported."""
+        """Open a first socket, for what is wrong to come out.
+
+        Raises OSError, NotSupported, ClosedError, LocalProtocolError.
+        """
         self.release(self.acquire())
         answered.add((self.protocol, OPENING))
 
     def acquire(self) -> NetlinkSocket:
-        """An idle socket, or a new one.  Raises ClosedError."""
+        """An idle socket, or a new one.  Raises ClosedError, LocalProtocolError, OSError."""
         self.check_open()
         try:
             sock = self._idle.pop()
@@ -68,7 +74,7 @@ class SocketPool:
         return sock
 
     def acquire_fresh(self) -> NetlinkSocket:
-        """A new one, whose queue nobody can have filled yet.  Raises ClosedError."""
+        """A new one, whose queue nobody can have filled yet.  Raises as ``acquire`` does."""
         self.check_open()
         sock = self.namespace.run(lambda: NetlinkSocket(self.protocol, self._receive_buffer))
         self._effective_receive_buffer = sock.effective_receive_buffer

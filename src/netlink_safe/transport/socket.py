@@ -101,12 +101,17 @@ class KernelSocket:
         self._forks = forks()
 
     def fileno(self) -> int:
-        """The descriptor, to wait on; raises once closed or in a forked child."""
+        """The descriptor, to wait on.
+
+        Raises ClosedError once closed, LocalProtocolError in a forked child.
+        """
         self.check_usable()
         return self._socket.fileno()
 
     def send_limit(self) -> int:
-        """How many bytes a datagram may have that is sent."""
+        """How many bytes a datagram may have that is sent (``net/netlink/af_netlink.c``:
+        netlink_sendmsg).  Raises OSError once closed.
+        """
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - SPARE
 
     def memory(self) -> Memory:
@@ -171,7 +176,16 @@ class KernelSocket:
 
 
 class NetlinkSocket(KernelSocket):
-    """A socket that asks the kernel; its buffer and the longest receive are in bytes."""
+    """A socket that asks the kernel; its buffer and the longest receive are in bytes.
+
+    ``protocol`` is a NETLINK_* number; ``receive_buffer`` is what setsockopt takes, and
+    ``effective_receive_buffer`` what the kernel made of it; ``receive_size`` is by default 64 KiB,
+    and at least 32 KiB, as long as the chunks of a dump (``net/netlink/af_netlink.c``:
+    netlink_dump): nothing checks either here.
+    ``port_id`` is what the kernel assigned.  Not for two threads at once.
+    Raises NotSupported for a protocol that the kernel has not, OSError; behind ``close`` and in the
+    child of a fork ClosedError and LocalProtocolError.
+    """
 
     #: Known to Linux 4.3, Linux 4.12 and Linux 4.20; without them errors say less.
     OPTIONS: ClassVar[tuple[tuple[int, int], ...]] = (
@@ -196,7 +210,8 @@ class NetlinkSocket(KernelSocket):
         """Hand a request to the kernel, which handles it before this returns.
 
         Never waits for a peer, but the kernel may take rtnl_lock, load a module or walk a table
-        in here.  Raises LocalProtocolError for a request that is too large, OSError.
+        in here.  Raises LocalProtocolError for a request that is too large, and in a forked child,
+        ClosedError, OSError.
         """
         self.check_usable()
         try:
@@ -212,8 +227,8 @@ class NetlinkSocket(KernelSocket):
     def receive(self) -> Datagram | None:
         """The next datagram, or None when none is queued.
 
-        Raises OverrunError on ENOBUFS, with the drops that the kernel has counted; other errors
-        stay OSError.
+        Raises OverrunError on ENOBUFS, with the drops that the kernel has counted so far;
+        ClosedError once closed, LocalProtocolError in a forked child; other errors stay OSError.
         """
         if self._forks != forks():
             self.check_usable()

@@ -50,7 +50,7 @@ class Collector(Protocol):
 class Wait:
     """Nothing is to be had now: wait until the descriptor is readable, at most ``seconds``.
 
-    Without a descriptor it is a pause.
+    Without a descriptor it is a pause.  ``math.inf`` seconds are for ever.
     """
 
     descriptor: int | None
@@ -65,9 +65,15 @@ Steps: TypeAlias = Generator[Wait | list[Row], None, Result]
 class Terms:
     """On what terms an operation runs, what it is at, and what it has seen so far.
 
+    ``deadline`` is its limit; ``tally`` is where it counts for statistics.
+    ``when_interrupted`` is ``"retry"``, ``"raise"`` or ``"accept"``, and ``distinct`` leaves rows
+    out that were seen, both as in ``dump``; nothing checks them here.
+    ``doing`` is what it is at, ``attempts`` how often something was sent, ``datagrams`` how many
+    were received, ``collectors`` what has the rows of each attempt, all for an error to tell.
     ``may_stall`` says that the kernel may hold up the next step, ``outcome`` what NetlinkTimeout is
     to say of the request; ``seen`` are the rows that a distinct dump has given already.
-    ``done`` is what an operation of several steps has done so far, for an error to tell.
+    ``done`` is what an operation of several steps has done so far, for an error to tell; ``over``
+    says that its timeout was counted.
     """
 
     deadline: Deadline

@@ -25,7 +25,11 @@ HEADER: Final = struct.Struct("=IHHII")
 
 @attrs.frozen(slots=True)
 class Message:
-    """One message inside a datagram: its header, and where it starts and ends there."""
+    """One message inside a datagram: its header, and where it starts and ends there, in bytes.
+
+    ``type`` and ``flags`` have 16 bits, ``sequence`` and ``port_id`` 32; ``end`` is without
+    padding.
+    """
 
     type: int
     flags: int
@@ -82,6 +86,8 @@ class Strides:
     ``known`` holds the headers that were judged to be of rows, as a plain dict, which a loop reads
     fastest; what is not in it goes to ``judge``.
     ``interrupted`` is set once a row says NLM_F_DUMP_INTR.
+    ``row_type``, ``sequence`` and ``port_id`` are what a row's header has, ``row_minimum`` its
+    least length in bytes with it.
     """
 
     def __init__(self, row_type: int, row_minimum: int, sequence: int, port_id: int) -> None:
@@ -91,7 +97,7 @@ class Strides:
         self._expected = (row_type, sequence, port_id)
 
     def judge(self, header: bytes) -> int:
-        """The stride; 0 if this is the header of no row of this reply.
+        """The stride, in bytes, padding included; 0 if this is the header of no row of this reply.
 
         It is none by its type, its sequence, its port ID, or a length below a row's fixed part.
         """
