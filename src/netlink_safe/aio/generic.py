@@ -212,7 +212,8 @@ class GenericNetlink(Opened):
         Raises ClosedError; LocalProtocolError for nonsense, and for a snapshot that the kernel does
         not tell enough of to follow; and, when entered, FamilyNotFound, LocalProtocolError for a
         family without groups and for a group that it has not, PermissionError for one that takes
-        rights, NetlinkTimeout.
+        rights, NetlinkTimeout.  The network namespace is looked up once more: FileNotFoundError,
+        PermissionError.
         """
         self._pool.check_open()
         listening = Listening(

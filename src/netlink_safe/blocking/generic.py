@@ -209,8 +209,8 @@ class GenericNetlink(Opened):
         by default a 128th of the memory and at most 128 MiB.
         Raises ClosedError; LocalProtocolError for nonsense, and for a snapshot that the kernel does
         not tell enough of to follow; FamilyNotFound, LocalProtocolError for a family without groups
-        and for a group that it has not, PermissionError for one that takes
-        rights, NetlinkTimeout.
+        and for a group that it has not, PermissionError for one that takes rights, NetlinkTimeout.
+        The network namespace is looked up once more: FileNotFoundError, PermissionError.
         """
         self._pool.check_open()
         listening = Listening(

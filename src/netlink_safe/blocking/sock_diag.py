@@ -113,7 +113,8 @@ class SockDiag(RequestSocket):
         ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB,
         by default a 128th of the memory and at most 128 MiB.
         Raises ClosedError; LocalProtocolError for nonsense; NotSupported where the kernel has no
-        sock_diag, NetlinkTimeout.
+        sock_diag, NetlinkTimeout.  The network namespace is looked up once more: FileNotFoundError,
+        PermissionError.
         """
         # Here, so that who only asks does not load what listening takes.
         from netlink_safe.blocking.streams import Subscription
