@@ -224,8 +224,9 @@ class FamilyNotFound(KernelError):
     """No generic netlink family has the name ``family`` in this network namespace.
 
     The kernel looks for a module by the alias ``module_alias`` when it is asked for a family that
-    it does not know; ``module`` is the one that is installed under this alias, None where none is,
-    or where ``is_module_known`` says that it cannot be told.
+    it does not know (``net/netlink/genetlink.c``: ctrl_getfamily); ``module`` is the one that is
+    installed under this alias, None where none is, or where ``is_module_known`` says that it cannot
+    be told.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ IPPROTO_MPTCP: Final = 262
 
 
 class AddressFamily(enum.IntEnum):
-    """AF_INET and AF_INET6: two tables to sock_diag, two dumps.
+    """AF_INET and AF_INET6 of ``include/linux/socket.h``: two tables to sock_diag, two dumps.
 
     No kernel reports another one, which would get a member of its own, named ``FAMILY_n``.
     """
@@ -43,7 +43,8 @@ class TcpState(enum.IntEnum):
     NEW_SYN_RECV is the kernel's own affair: half-open requests are reported as SYN_RECV
     (``net/ipv4/inet_diag.c``: inet_req_diag_fill), so that no row ever has it.
     BOUND_INACTIVE are sockets that are bound and neither listen nor connect (Linux 6.8 and newer);
-    the kernel reports them as CLOSE, and only to those who ask for them by name.
+    the kernel reports them as CLOSE, and only to those who ask for them by name
+    (``net/ipv4/inet_diag.c``: inet_diag_dump_icsk).
     A state that is not listed here gets a member of its own, named ``STATE_n``.
     """
 

@@ -155,7 +155,10 @@ class InetSocket:
 
     @property
     def cookie(self) -> int:
-        """What identifies the socket for as long as the machine runs."""
+        """What identifies the socket for as long as the machine runs, a number of 64 bits.
+
+        (``net/core/sock_diag.c``: __sock_gen_cookie.)
+        """
         low, high = COOKIE.unpack_from(self._data, self._start + 60)
         return int(low | high << 32)
 
@@ -216,7 +219,7 @@ class InetSocket:
 
     @property
     def cgroup_id(self) -> int | None:
-        """The inode number of the socket's cgroup (Linux 5.8)."""
+        """The inode number of the socket's cgroup, of v2 (Linux 5.8)."""
         return self._number(Given.CGROUP_ID)
 
     @property

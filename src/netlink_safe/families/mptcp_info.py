@@ -22,14 +22,20 @@ MAP_SUBFLOW_SEQUENCE, SUBFLOW_OFFSET, MAP_LENGTH, FLAGS, ID_REMOTE, ID_LOCAL = 5
 
 
 class MptcpFlags(NewerFlags):
-    """MPTCP_INFO_FLAG_*: it goes on as plain TCP, and the peer's key is known."""
+    """MPTCP_INFO_FLAG_*: it goes on as plain TCP, and the peer's key is known.
+
+    From ``include/uapi/linux/mptcp.h``; unknown ones are kept.
+    """
 
     FALLBACK = 1
     REMOTE_KEY_RECEIVED = 2
 
 
 class SubflowFlags(NewerFlags):
-    """MPTCP_SUBFLOW_FLAG_*: how far a subflow has come, and what either end has said of it."""
+    """MPTCP_SUBFLOW_FLAG_*: how far a subflow has come, and what either end has said of it.
+
+    From ``include/uapi/linux/mptcp.h``; unknown ones are kept.
+    """
 
     CAPABLE_REMOTE = 1 << 0
     CAPABLE_LOCAL = 1 << 1

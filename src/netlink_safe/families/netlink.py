@@ -85,6 +85,7 @@ class NetlinkProtocol(enum.IntEnum):
 class NetlinkFlags(NewerFlags):
     """What is set on a netlink socket: the NDIAG_FLAG_* bits; unknown ones are kept.
 
+    From ``include/uapi/linux/netlink_diag.h`` (``net/netlink/diag.c``: sk_diag_put_flags).
     Other options, such as extended acknowledgements and strict checks, the kernel does not tell.
     """
 
@@ -103,8 +104,10 @@ ProtocolLike: TypeAlias = NetlinkProtocol | int | str
 class NetlinkSocket:
     """One netlink socket.
 
-    ``port_id`` is its address, 0 for the kernel's own sockets, and for one that joined a group
-    before it had an address; the destinations are those of a connect(2), 0 without.
+    ``port_id`` is its address, of 32 bits, 0 for the kernel's own sockets, and for one that joined
+    a group before it had an address; ``destination_port_id`` and ``destination_group`` are those of
+    a connect(2), 0 without.  ``inode`` is the socket's, ``cookie`` what
+    identifies it for as long as the machine runs; ``memory`` is in bytes.
     ``state`` is CLOSE until a connect(2), ESTABLISHED after it, and STATE_0 when that was undone.
     ``groups`` are the multicast groups that it is in, numbered from 1.
     ``flags`` are None for a row that the kernel gives only where it is asked for less; see

@@ -50,7 +50,10 @@ _INSTRUCTION_SIZE: Final = 8
 
 
 class TpacketVersion(enum.IntEnum):
-    """The layout of a ring's frames; one that is not listed is named ``VERSION_n``."""
+    """The layout of a ring's frames; one that is not listed is named ``VERSION_n``.
+
+    From ``include/uapi/linux/if_packet.h``: enum tpacket_versions.
+    """
 
     V1 = 0
     V2 = 1
@@ -65,7 +68,10 @@ class TpacketVersion(enum.IntEnum):
 
 
 class PacketFlags(NewerFlags):
-    """What is set on a packet socket: the PDI_* bits; unknown ones are kept."""
+    """What is set on a packet socket: the PDI_* bits; unknown ones are kept.
+
+    From ``include/uapi/linux/packet_diag.h`` (``net/packet/diag.c``: pdiag_put_info).
+    """
 
     RUNNING = 0x01
     AUXDATA = 0x02
@@ -75,7 +81,10 @@ class PacketFlags(NewerFlags):
 
 
 class FanoutType(enum.IntEnum):
-    """How the sockets of a fanout group share packets; one not listed is named ``TYPE_n``."""
+    """How the sockets of a fanout group share packets; one not listed is named ``TYPE_n``.
+
+    From ``include/uapi/linux/if_packet.h``: PACKET_FANOUT_*.
+    """
 
     HASH = 0
     LOAD_BALANCE = 1
@@ -95,7 +104,10 @@ class FanoutType(enum.IntEnum):
 
 
 class MembershipType(enum.IntEnum):
-    """What a socket has an interface receive: PACKET_MR_*; one not listed is ``TYPE_n``."""
+    """What a socket has an interface receive; one not listed is ``TYPE_n``.
+
+    From ``include/uapi/linux/if_packet.h``: PACKET_MR_*.
+    """
 
     MULTICAST = 0
     PROMISCUOUS = 1
@@ -158,11 +170,12 @@ class PacketSocket:
 
     ``protocol`` is the ethertype, such as 0x0800, 3 for all (ETH_P_ALL), 0 for one that receives
     nothing; ``interface`` the index of the interface that it is bound to, 0 for any.
+    ``inode`` is the socket's, ``cookie`` what identifies it for as long as the machine runs.
     ``reserve`` and ``copy_threshold`` are bytes, as PACKET_RESERVE and PACKET_COPY_THRESH set them;
     ``timestamp`` is what PACKET_TIMESTAMP set, SOF_TIMESTAMPING_* bits.
     ``filter`` are the instructions of its classic filter (struct sock_filter), 8 bytes each; None
     without one, be it that there is another kind; empty where the kernel does not tell: without
-    CAP_NET_ADMIN (``net/core/sock_diag.c``: sock_diag_put_filterinfo), and where filter and
+    CAP_NET_ADMIN (``net/packet/diag.c``: packet_diag_dump), and where filter and
     memberships are too large for it, some 3 to 32 KiB.
     ``memberships`` is None then, too.
     ``uid`` is the owner's user ID, as the asking process's user namespace sees it.

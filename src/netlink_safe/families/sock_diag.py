@@ -32,7 +32,10 @@ def packed_cookie(cookie: int) -> bytes:
 
 
 class SocketType(enum.IntEnum):
-    """The second argument of socket(2); one that is not listed is named ``TYPE_n``."""
+    """The second argument of socket(2); one that is not listed is named ``TYPE_n``.
+
+    From ``include/linux/net.h``: enum sock_type.
+    """
 
     STREAM = 1
     DGRAM = 2

@@ -82,10 +82,10 @@ def tcp_sockets(
 
     ``states`` and ``families`` are members of TcpState and AddressFamily, their names or numbers,
     one or several; ``extensions`` are the same of Extension, what to add to each row (``"info"``,
-    ``"memory"``, …); a port from 1 to 65535 is matched in the kernel, which costs nothing there,
-    and 0 is any.  ``where`` is a filter that the kernel runs for each socket, such as
-    ``Port("dst", 443) & ~Address("127.0.0.0/8")``; its program may have 16,384 bytes, some 1,000
-    ports.
+    ``"memory"``, …).  ``source_port`` and ``destination_port`` are matched in the kernel, which
+    costs nothing there: from 1 to 65535, and 0 is any.  ``where`` is a filter that the kernel runs
+    for each socket, such as ``Port("dst", 443) & ~Address("127.0.0.0/8")``; its program may have
+    16,384 bytes, some 1,000 ports.
     The everyday states are all but NEW_SYN_RECV and BOUND_INACTIVE.
     A dump is a walk, not a snapshot: a socket that moves while the kernel walks may be missing or
     double.  Who needs distinct rows says so to ``dump``.

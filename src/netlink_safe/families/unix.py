@@ -66,7 +66,11 @@ _MINOR_BITS: Final = 20
 
 @attrs.frozen(slots=True)
 class UnixFile:
-    """What a socket is bound to in a file system: ``st_ino``, its low 32 bits, and ``st_dev``."""
+    """What a socket is bound to in a file system, as ``os.stat`` has it.
+
+    ``inode`` is ``st_ino``, its low 32 bits, ``device`` is ``st_dev`` (``net/unix/diag.c``:
+    sk_diag_dump_vfs).
+    """
 
     inode: int
     device: int
@@ -89,6 +93,8 @@ class UnixSocket:
     memory in bytes of what was sent and not read.  In LISTEN they are connections that wait, and
     how many may.
     ``uid`` is the owner's user ID, as the asking process's user namespace sees it.
+    ``inode`` is the socket's, ``cookie`` what identifies it for as long as the machine runs;
+    ``memory`` is in bytes.
     """
 
     type: SocketType

@@ -55,6 +55,7 @@ class VsockEndpoint:
 class VsockSocket:
     """One vsock socket; ``destination`` is any and any where there is none.
 
+    ``state`` is ESTABLISHED, LISTEN and the like, as TCP has them; ``shutdown`` what is shut down.
     ``inode`` is the socket's, ``cookie`` what identifies it for as long as the machine runs.
     """
 

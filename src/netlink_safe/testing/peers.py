@@ -83,6 +83,7 @@ def spoof(port_id: int, data: bytes, *, protocol: int = NETLINK_SOCK_DIAG) -> No
 def spoof_multicast(protocol: int, group: int, data: bytes) -> None:
     """Send a datagram to all members of a group, 1 to 32, as a privileged stranger may.
 
+    On most protocols that takes CAP_NET_ADMIN (``net/netlink/af_netlink.c``: netlink_sendmsg).
     Raises LocalProtocolError for any other group, PermissionError, OSError.
     """
     if isinstance(group, bool) or not isinstance(group, int) or not 1 <= group <= 32:

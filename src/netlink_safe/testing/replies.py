@@ -70,7 +70,7 @@ class Sent:
 
 @attrs.frozen(slots=True)
 class Loss:
-    """ENOBUFS: so many messages were dropped, or memory for a chunk was not to be had."""
+    """ENOBUFS: ``drops`` messages were dropped, or memory for a chunk was not to be had."""
 
     drops: int = 1
 
@@ -101,7 +101,10 @@ def reply(
     sequence: int | None = None,
     port_id: int | None = None,
 ) -> bytes:
-    """Any message; ``type_`` and ``flags`` have 16 bits, the others 32.  Raises struct.error."""
+    """Any message; ``sequence`` and ``port_id`` are the request's unless they are said.
+
+    ``type_`` and ``flags`` have 16 bits, these 32.  Raises struct.error for what does not fit.
+    """
     message = build_message(
         type_,
         flags,
@@ -121,7 +124,8 @@ def row(asked: Asked, payload: bytes, *, type_: int | None = None, flags: int = 
 def done(asked: Asked, errno: int = 0, *, text: str | None = None, flags: int = 0) -> bytes:
     """The end of a dump, with an errno where it failed; ``text`` is the kernel's explanation.
 
-    (``net/netlink/af_netlink.c``: netlink_dump_done.)
+    (``net/netlink/af_netlink.c``: netlink_dump_done.)  ``errno`` is above 0 where it failed.
+    Raises ValueError for a text with a NUL in it, struct.error as ``reply`` does.
     """
     explained = b"" if text is None else build_text(NLMSGERR_ATTR_MSG, text)
     flags |= NLM_F_MULTI | (NLM_F_ACK_TLVS if explained else 0)
@@ -143,8 +147,9 @@ def refusal(
 ) -> bytes:
     """An errno, with the header that it answers (``net/netlink/af_netlink.c``: netlink_ack).
 
-    ``text`` is the kernel's explanation, ``offset`` where in the request the error lies.  With
-    ``size`` it is cut short to so many bytes of payload.
+    ``text`` is the kernel's explanation, ``offset`` where in the request the error lies, in bytes
+    from its header on.  With ``size`` it is cut short to so many bytes of payload.
+    Raises ValueError for a text with a NUL in it, struct.error as ``reply`` does.
     """
     header = HEADER.pack(
         HEADER.size + len(asked.payload), asked.type, asked.flags, asked.sequence, asked.port_id

@@ -82,7 +82,7 @@ class TcpStatCollector:
     Neither goes with ``"counters"`` or ``"node_exporter"``.
     ``limit``, from 1, is how many values a label may have, in each namespace; the rest is
     ``other``.
-    Raises LocalProtocolError for nonsense.
+    Raises LocalProtocolError for nonsense; a namespace that is not there is no error but a sample.
     """
 
     def __init__(
