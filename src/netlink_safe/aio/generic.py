@@ -61,10 +61,9 @@ class Family(ctrl.FamilyRecord):
 class GenericNetlink(Opened):
     """Questions and orders to generic families; see ``Opened``."""
 
-    def __init__(self, pool: SocketPool, timeout: float, netns: NetworkNamespace) -> None:
+    def __init__(self, pool: SocketPool, timeout: float) -> None:
         super().__init__(pool, timeout)
         self._families = Families(pool, ctrl)
-        self._netns = netns
 
     @waits
     async def family(self, name: str, *, timeout: opening.Timeout | None = None) -> Family:
@@ -212,19 +211,18 @@ class GenericNetlink(Opened):
         Raises ClosedError; LocalProtocolError for nonsense, and for a snapshot that the kernel does
         not tell enough of to follow; and, when entered, FamilyNotFound, LocalProtocolError for a
         family without groups and for a group that it has not, PermissionError for one that takes
-        rights, NetlinkTimeout.  The network namespace is looked up once more: FileNotFoundError,
-        PermissionError.
+        rights, NetlinkTimeout.  It listens in the namespace of this object.
         """
         self._pool.check_open()
         listening = Listening(
-            netns=self._netns,
+            netns=self._pool.namespace,
             timeout=self._timeout if timeout is None else timeout,
             heartbeat=heartbeat,
             idle_timeout=idle_timeout,
             receive_buffer=receive_buffer,
         )
         wanted = following(family, groups, snapshot, key, removals, codec, commands)
-        pool = opening.new_pool(NETLINK_GENERIC, listening.timeout, None, self._netns)
+        pool = opening.new_pool(NETLINK_GENERIC, listening.timeout, None, self._pool.namespace)
         return Subscription(Follower(Notifications(Families(pool, ctrl), wanted), listening))
 
     def _with_policies(self, found: ctrl.FamilyRecord) -> Family:
@@ -249,4 +247,4 @@ def open_generic(
     takes longer than ``timeout``.
     """
     pool = opening.new_pool(NETLINK_GENERIC, timeout, receive_buffer, netns)
-    return GenericNetlink(pool, timeout, netns)
+    return GenericNetlink(pool, timeout)

@@ -46,6 +46,7 @@ class Dump(Generic[Row]):
         self._turn = Turn()
         self._advancing = False
         self._given_up = False
+        self._ended = False
         self._wait_scope: anyio.CancelScope | None = None
         self._rows: Iterator[Row] = iter(())
 
@@ -86,7 +87,8 @@ class Dump(Generic[Row]):
         deadline = self._terms.deadline
         deadline.resume()
         try:
-            self._check_not_given_up()
+            if not self._ended:
+                self._check_not_given_up()
             for step in self._operation:
                 if isinstance(step, Wait):
                     await self._wait(step)
@@ -95,6 +97,7 @@ class Dump(Generic[Row]):
                     self._check_not_given_up()
                     if step:
                         return step
+            self._ended = True
         except BaseException as error:  # cancelled, too: nothing may be left to trip over
             self._given_up = True
             self._operation.close()

@@ -23,15 +23,10 @@ if TYPE_CHECKING:
     from netlink_safe.families.inet_request import Families
     from netlink_safe.transport.namespace import NetworkNamespace
     from netlink_safe.transport.opening import Requests, Timeout
-    from netlink_safe.transport.pool import SocketPool
 
 
 class SockDiag(RequestSocket):
     """Questions about sockets, and orders to destroy some; see RequestSocket for other verbs."""
-
-    def __init__(self, pool: SocketPool, timeout: float, netns: NetworkNamespace) -> None:
-        super().__init__(pool, timeout)
-        self._netns = netns
 
     @waits
     def destroy(
@@ -113,8 +108,7 @@ class SockDiag(RequestSocket):
         ``receive_buffer`` is in the bytes that setsockopt takes, from 32 KiB to just below 1 GiB,
         by default a 128th of the memory and at most 128 MiB.
         Raises ClosedError; LocalProtocolError for nonsense; NotSupported where the kernel has no
-        sock_diag, NetlinkTimeout.  The network namespace is looked up once more: FileNotFoundError,
-        PermissionError.
+        sock_diag, NetlinkTimeout.  It listens in the namespace of this object.
         """
         # Here, so that who only asks does not load what listening takes.
         from netlink_safe.blocking.streams import Subscription
@@ -124,7 +118,7 @@ class SockDiag(RequestSocket):
 
         self._pool.check_open()
         listening = Listening(
-            netns=self._netns,
+            netns=self._pool.namespace,
             timeout=self._timeout if timeout is None else timeout,
             heartbeat=heartbeat,
             idle_timeout=idle_timeout,
@@ -152,4 +146,4 @@ def open_sock_diag(
     NetlinkTimeout when the opening takes longer than ``timeout``.
     """
     pool = new_pool(NETLINK_SOCK_DIAG, timeout, receive_buffer, netns)
-    return SockDiag(pool, timeout, netns)
+    return SockDiag(pool, timeout)

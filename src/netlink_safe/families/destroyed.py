@@ -15,6 +15,7 @@ from netlink_safe.families.inet_request import checked_families
 from netlink_safe.families.inet_rows import TcpSocket, UdpSocket
 from netlink_safe.families.inet_socket import ROW_MINIMUM
 from netlink_safe.families.sock_diag import SOCK_DIAG_BY_FAMILY
+from netlink_safe.protocol.arguments import check_truth
 from netlink_safe.protocol.multicasts import Multicasts
 from netlink_safe.wire.constants import NETLINK_SOCK_DIAG
 
@@ -36,9 +37,7 @@ _ROWS: Final[dict[bytes, type[TcpSocket | UdpSocket]]] = {
 
 def destroyed_sockets(tcp: bool, udp: bool, families: Families) -> Multicasts:
     """Say of which sockets to hear.  Raises LocalProtocolError for none."""
-    for name, value in (("tcp", tcp), ("udp", udp)):
-        if not isinstance(value, bool):
-            raise LocalProtocolError(f"{name}={value!r} is neither True nor False")
+    check_truth(tcp=tcp, udp=udp)
     if not tcp and not udp:
         raise LocalProtocolError("tcp and udp are both False, which leaves nothing to hear of")
     protocols = {IPPROTO_TCP: tcp, IPPROTO_UDP: udp}

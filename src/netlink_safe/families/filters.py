@@ -9,6 +9,7 @@ May call ``errors``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -16,8 +17,6 @@ import attrs
 from netlink_safe.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from netlink_safe.families.inet_socket import Endpoint
 
 #: How deep conditions may be nested.
@@ -109,14 +108,23 @@ def _depth(parts: tuple[Filter, ...]) -> int:
 def _all_of(parts: Iterable[Filter]) -> tuple[Filter, ...]:
     """What is in one of its own kind stands beside the others."""
     return tuple(
-        each for part in parts for each in (part.parts if isinstance(part, AllOf) else (part,))
+        each
+        for part in _iterable(parts)
+        for each in (part.parts if isinstance(part, AllOf) else (part,))
     )
 
 
 def _any_of(parts: Iterable[Filter]) -> tuple[Filter, ...]:
     return tuple(
-        each for part in parts for each in (part.parts if isinstance(part, AnyOf) else (part,))
+        each
+        for part in _iterable(parts)
+        for each in (part.parts if isinstance(part, AnyOf) else (part,))
     )
+
+
+def _iterable(parts: Iterable[Filter]) -> Iterable[Filter]:
+    # One condition alone is the likely slip; _depth says what is none.
+    return parts if isinstance(parts, Iterable) else (parts,)
 
 
 @attrs.frozen(slots=True)

@@ -16,6 +16,7 @@ import attrs
 from netlink_safe.errors import DecodeError, LocalProtocolError
 from netlink_safe.families import ctrl
 from netlink_safe.families.ctrl import checked_command, checked_name
+from netlink_safe.protocol.arguments import check_truth
 from netlink_safe.protocol.codec import checked_codec, decoded, encoded, names_of
 from netlink_safe.protocol.generic import GenericReply, GenericRequest, RowsOf, checked_table
 from netlink_safe.protocol.notifications import FollowedFamily, NotificationReader
@@ -55,6 +56,7 @@ def generic_request(
         raise LocalProtocolError(f"attributes={attributes!r} are neither bytes nor values by type")
     if not isinstance(header, bytes):
         raise LocalProtocolError(f"header={header!r} is no bytes")
+    check_truth(idempotent=idempotent)
     return GenericRequest(
         name=_name(family, command),
         family=checked_name(family),
@@ -90,6 +92,7 @@ def coded_request(
     Raises LocalProtocolError for what is no codec, what the codec does not know or cannot encode,
     and for no name and no number; an answer that it cannot read is a DecodeError.
     """
+    check_truth(idempotent=idempotent)
     payload = encoded(codec, checked_command(command), version or 1, attributes, **fields)
     form = "=" + "".join(field[1] for field in getattr(codec, "fields", ()))
     header_size = max(struct.calcsize(form) - GENERIC.size, 0)
@@ -218,6 +221,7 @@ def _name(family: str, command: int) -> str:
 
 
 def _checked_version(version: int | None) -> int | None:
-    if version is None or (isinstance(version, int) and 0 <= version <= ctrl.BYTE):
+    is_number = isinstance(version, int) and not isinstance(version, bool)
+    if version is None or (is_number and 0 <= version <= ctrl.BYTE):
         return version
     raise LocalProtocolError(f"version={version!r} is no number from 0 to {ctrl.BYTE}")

@@ -26,6 +26,7 @@ from netlink_safe.errors import KernelError, LinkInUseError, NetlinkError
 from netlink_safe.families import link as links
 from netlink_safe.families import ovs
 from netlink_safe.families.link_stack import stack_of
+from netlink_safe.protocol.arguments import check_truth
 from netlink_safe.protocol.pauses import Pauses
 from netlink_safe.protocol.plans import (
     HERE,
@@ -78,6 +79,7 @@ class _Port:
 
 def deletion(wanted: str | int, detach: bool = False, force: bool = False) -> Plan[None]:
     """Delete a link, guarded; see ``delete_link``."""
+    check_truth(detach=detach, force=force)
     (link,) = yield Ask(HERE, links.link(wanted))
     ports = [] if force and not detach else (yield from _ports(link, force))
     if ports and not detach:

@@ -6,12 +6,10 @@ May call ``errors``.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable
+from typing import TypeVar
 
 from netlink_safe.errors import LocalProtocolError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Member = TypeVar("Member", bound=enum.IntEnum)
 
@@ -23,8 +21,9 @@ def members(
 
     Raises LocalProtocolError for what is none.
     """
-    items = [given] if isinstance(given, int | str) else given
-    return frozenset(member(kind, item, what) for item in items)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return frozenset({member(kind, given, what)})
+    return frozenset(member(kind, item, what) for item in given)
 
 
 def member(kind: type[Member], given: Member | int | str, what: str) -> Member:
@@ -34,7 +33,7 @@ def member(kind: type[Member], given: Member | int | str, what: str) -> Member:
         if isinstance(given, str)
         else next((member for member in kind if member == given), None)
     )
-    if found is None or isinstance(given, bool):
+    if found is None or isinstance(given, bool) or not isinstance(given, int | str):
         known = ", ".join(name.lower() for name in kind.__members__)
         raise LocalProtocolError(f"{given!r} is no {what}; there are {known}")
     return found

@@ -61,6 +61,7 @@ __all__ = [
     "vports",
 ]
 
+_U32: Final = struct.Struct("=I")
 DATAPATHS: Final = "ovs_datapath"
 VPORTS: Final = "ovs_vport"
 
@@ -132,7 +133,7 @@ def vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vport]:
     KernelError (ENODEV) where it is none.
     Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
     """
-    index = datapath.index if isinstance(datapath, Datapath) else datapath
+    index = datapath.index if isinstance(datapath, Datapath) else _index(datapath, least=0)
     return _vport_request(f"the port {name}", GET, _name(NAME, name), index)
 
 
@@ -147,17 +148,17 @@ def new_vport(
 
     ``name`` has 1 to 15 bytes.  ``number`` is from 1 to 65534; None, or 0, has the kernel take a
     free one (``net/openvswitch/datapath.c``: ovs_vport_cmd_new).  ``upcall_ports`` are netlink port
-    IDs, 0 for nobody's; neither they nor the type and the number are looked at here.
+    IDs, 0 for nobody's.
     KernelError (EBUSY or EEXIST for a port that is there, ENODEV where there is no such datapath or
     device, EFBIG for too high a number, EINVAL for no ``upcall_ports`` at all, EPERM).
-    Raises LocalProtocolError for what can be no name, and no datapath.
+    Raises LocalProtocolError for what can be no name, no datapath, and no number of 32 bits.
     """
     index = datapath.index if isinstance(datapath, Datapath) else _index(datapath)
     attributes = (
         _name(NAME, name)
-        + build_u32(TYPE, type)
-        + build_attribute(UPCALL_PID, struct.pack(f"={len(upcall_ports)}I", *upcall_ports))
-        + (b"" if number is None else build_u32(PORT_NO, number))
+        + build_attribute(TYPE, _u32("type", type))
+        + build_attribute(UPCALL_PID, b"".join(_u32("upcall_ports", each) for each in upcall_ports))
+        + (b"" if number is None else build_attribute(PORT_NO, _u32("number", number)))
     )
     return _vport_request(f"a new port {name}", NEW, attributes, index)
 
@@ -168,7 +169,7 @@ def delete_vport(name: str, datapath: Datapath | int = 0) -> AnsweredRequest[Vpo
     ``datapath`` is as in ``vport``; KernelError (ENODEV) where there is no such port.
     Raises LocalProtocolError for what can be no name: it has 1 to 15 bytes.
     """
-    index = datapath.index if isinstance(datapath, Datapath) else datapath
+    index = datapath.index if isinstance(datapath, Datapath) else _index(datapath, least=0)
     wanted = _name(NAME, name)
     return _vport_request(f"the deletion of port {name}", DEL, wanted, index)
 
@@ -244,7 +245,13 @@ def _name(type_: int, name: str) -> bytes:
     return build_text(type_, name)
 
 
-def _index(index: int) -> int:
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 < index < 1 << 31:
+def _index(index: int, least: int = 1) -> int:
+    if isinstance(index, bool) or not isinstance(index, int) or not least <= index < 1 << 31:
         raise LocalProtocolError(f"datapath={index!r} is neither a Datapath nor the index of one")
     return index
+
+
+def _u32(what: str, number: int) -> bytes:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 32:
+        raise LocalProtocolError(f"{what}: {number!r} is no number from 0 to {(1 << 32) - 1}")
+    return _U32.pack(number)

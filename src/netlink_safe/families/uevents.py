@@ -24,6 +24,7 @@ from netlink_safe.families.uevent_match import (
     subsystems_of,
     test_of,
 )
+from netlink_safe.protocol.arguments import check_truth
 from netlink_safe.protocol.notices import Overrun, Resynced
 from netlink_safe.protocol.picture import PICTURED, Comparison, Picture
 from netlink_safe.protocol.subscription import Subscription
@@ -89,6 +90,7 @@ def uevents(
     """Say which uevents are wanted; see ``open_uevents``.  Raises LocalProtocolError."""
     if source not in get_args(Source):
         raise LocalProtocolError(f"source={source!r} is neither 'kernel' nor 'udev'")
+    check_truth(coldplug=coldplug, strict=strict)
     narrowing = UeventMatch(subsystem=subsystem, devtype=devtype, action=action)
     matches = checked_matches(match)
     query = UeventQuery(

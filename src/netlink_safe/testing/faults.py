@@ -47,9 +47,10 @@ def lose(
 ) -> contextlib.AbstractContextManager[None]:
     """Lose the datagrams whose first message is of this type, such as NLMSG_DONE or NLMSG_ERROR.
 
-    ``message_type`` is from 0 to 65535 (OverflowError).
+    ``message_type`` is from 0 to 65535.
     ``sockets`` is how many sockets are concerned, from 0, the first ones that are used; all of them
     unless it is said.
+    Raises LocalProtocolError for no such numbers.
     """
     return filtered(losing(message_type), sockets=sockets)
 
@@ -78,9 +79,13 @@ def lose_after(
     ``lose``.
     Raises LocalProtocolError for no number of them, from 0.
     """
-    if isinstance(datagrams, bool) or not isinstance(datagrams, int) or datagrams < 0:
-        raise LocalProtocolError(f"datagrams={datagrams!r} is no whole number from 0 on")
+    _check("datagrams", datagrams)
     return _LosingAfter(datagrams, sockets).in_place()
+
+
+def _check(name: str, number: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise LocalProtocolError(f"{name}={number!r} is no whole number from 0 on")
 
 
 class Stall:
@@ -152,6 +157,8 @@ class _Reaching(InFront):
 
     def __init__(self, sockets: int | None) -> None:
         super().__init__()
+        if sockets is not None:
+            _check("sockets", sockets)
         self._left = sockets
         self._is_over = False
         self._lock = threading.RLock()  # a signal handler may use a socket in here

@@ -44,8 +44,9 @@ DEAF: Final = ((RETURN, 0, 0, DROP),)
 def losing(message_type: int) -> Program:
     """Drop datagrams whose first message is of this type, such as NLMSG_DONE, which is 3.
 
-    Raises OverflowError for what is not from 0 to 65535.
+    Raises LocalProtocolError for what is not from 0 to 65535.
     """
+    _check("message_type", message_type, 0xFFFF)
     as_loaded = int.from_bytes(message_type.to_bytes(2, sys.byteorder), "big")
     return (
         (LOAD_HALF_WORD, 0, 0, 4),
@@ -56,13 +57,22 @@ def losing(message_type: int) -> Program:
 
 
 def passing_only(length: int) -> Program:
-    """Drop datagrams of any other length, in bytes, up to 2**32 - 1."""
+    """Drop datagrams of any other length, in bytes, from 0 to 2**32 - 1.
+
+    Raises LocalProtocolError for what is not.
+    """
+    _check("length", length, 0xFFFFFFFF)
     return (
         (LOAD_LENGTH, 0, 0, 0),
         (JUMP_EQUAL, 0, 1, length),
         (RETURN, 0, 0, PASS),
         (RETURN, 0, 0, DROP),
     )
+
+
+def _check(name: str, number: int, most: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= most:
+        raise LocalProtocolError(f"{name}={number!r} is no whole number from 0 to {most}")
 
 
 def attach(end: Any, program: Program) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from netlink_safe.errors import KernelError, LocalProtocolError, NetlinkError, NetlinkTimeout
+from netlink_safe.protocol.arguments import check_truth
 from netlink_safe.protocol.request import Request
 from netlink_safe.transport import steps
 
@@ -48,6 +49,7 @@ def destroyed(
 
     Raises LocalProtocolError, before anything is destroyed, for several without ``all_of_them``.
     """
+    check_truth(all=all_of_them)
     found = [*rows]
     for request in requests:
         found += yield from _found(pool, request, terms)

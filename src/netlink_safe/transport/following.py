@@ -71,7 +71,7 @@ class Listening:
     between two looks at the drops; ``idle_timeout`` the longest time without an item.
     """
 
-    netns: NetworkNamespace
+    netns: NetworkNamespace | Namespace
     timeout: float = attrs.field(converter=checked_timeout)
     heartbeat: float = attrs.field(converter=_checked_heartbeat)
     idle_timeout: float | None = attrs.field(

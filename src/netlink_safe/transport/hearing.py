@@ -40,7 +40,7 @@ class Hearing:
         self,
         kind: Kind,
         name: str,
-        netns: NetworkNamespace,
+        netns: NetworkNamespace | Namespace,
         timeout: float,
         idle_timeout: float | None,
     ) -> None:

@@ -46,20 +46,20 @@ class Namespace:
     ``netns`` is a name in /run/netns, a path with a slash in it or path-like, a pid, an object with
     ``fileno()``, or None; ``label`` is the same as a text, None for one's own.
     Held from the first use on, so that its name may go away and its pid become another's; one's
-    own, and an object's, from the start.
+    own, an object's, and another Namespace's, from the start.
     Raises LocalProtocolError at once for what can be none; when first used, FileNotFoundError where
     there is none and PermissionError without the right to open it.
     """
 
-    def __init__(self, netns: NetworkNamespace) -> None:
+    def __init__(self, netns: NetworkNamespace | Namespace) -> None:
         self._closed = False
         self._descriptor: int | None = None
         self._lock = threading.RLock()  # a signal handler may close what its thread is opening
         self._forks = forks()
         self._netns = _checked(netns)
-        self.label: str | None = label(netns)
-        if netns is None or isinstance(netns, HasFileno):
+        if netns is None or isinstance(netns, HasFileno | Namespace):
             self._descriptor = _open(netns)  # now: it is the calling thread's, or may be closed
+        self.label: str | None = label(netns)
 
     def run(self, function: Callable[[], T]) -> T:
         """Call the function inside the namespace, and hand back what it returns or raises.
@@ -91,14 +91,17 @@ class Namespace:
     def read(self, names: Iterable[str]) -> list[str]:
         """Files of /proc/net as this namespace has them, such as ``snmp``; empty if not there.
 
-        Raises as ``run`` does, OSError for what is no file, ValueError for what is no ASCII.
+        Raises as ``run`` does, LocalProtocolError for what can be no such name, OSError for what
+        is no file, ValueError for what is no ASCII.
         /proc/net and /proc/self/net are the main thread's; only thread-self follows a thread that
         has entered another namespace.
         """
 
+        wanted = [_checked_file(name) for name in names]
+
         def read_files() -> list[str]:
             texts = []
-            for name in names:
+            for name in wanted:
                 try:
                     with open(f"{THREAD}/net/{name}", encoding="ascii") as file:
                         texts.append(file.read())
@@ -107,6 +110,18 @@ class Namespace:
             return texts
 
         return self.run(read_files)
+
+    def duplicate(self) -> int | None:
+        """A descriptor of its own for somebody else; None where there is no /proc to have one of.
+
+        Raises as the class says; ClosedError.
+        """
+        if not self._hold():
+            return None
+        with self._lock:
+            if self._descriptor is None:
+                raise ClosedError("this socket is closed; open a new one")
+            return os.dup(self._descriptor)
 
     def close(self) -> None:
         """Give the descriptor back; harmless when done twice."""
@@ -120,16 +135,22 @@ class Namespace:
         if hasattr(self, "_netns"):
             self.close()
 
-    def _is_here(self) -> bool:
+    def _hold(self) -> bool:
+        """Open it if it is not yet; False without /proc, where none can be opened."""
         if self._descriptor is None:
             opened = _open(self._netns)  # without the lock: it may take long, and close() may not
             if opened is None:
-                return True  # without /proc no namespace can be told from another, or entered
+                return False
             with self._lock:
                 if self._closed or self._descriptor is not None:
                     os.close(opened)
                 else:
                     self._descriptor = opened
+        return True
+
+    def _is_here(self) -> bool:
+        if not self._hold():
+            return True  # without /proc no namespace can be told from another, or entered
         with self._lock:
             if self._descriptor is None:
                 raise ClosedError("this socket is closed; open a new one")
@@ -156,8 +177,10 @@ class Namespace:
             raise
 
 
-def label(netns: NetworkNamespace) -> str | None:
+def label(netns: NetworkNamespace | Namespace) -> str | None:
     """The argument as text, or None for the caller's own namespace."""
+    if isinstance(netns, Namespace):
+        return netns.label
     if netns is None or isinstance(netns, str):
         return netns
     if isinstance(netns, os.PathLike):
@@ -165,18 +188,34 @@ def label(netns: NetworkNamespace) -> str | None:
     return f"descriptor {netns.fileno()}" if isinstance(netns, HasFileno) else str(netns)
 
 
-def _checked(netns: NetworkNamespace) -> NetworkNamespace:
-    text = netns if isinstance(netns, str) else ""
-    if isinstance(netns, bool) or "\0" in text or (isinstance(netns, str) and not text.strip()):
+def _checked(netns: NetworkNamespace | Namespace) -> NetworkNamespace | Namespace:
+    is_no_name = isinstance(netns, str) and not (netns.strip() and is_file_name(netns))
+    if isinstance(netns, bool) or is_no_name:
         raise LocalProtocolError(f"netns={netns!r} names no network namespace")
-    if netns is None or isinstance(netns, str | os.PathLike | int | HasFileno):
+    if netns is None or isinstance(netns, str | os.PathLike | int | HasFileno | Namespace):
         return netns
     raise LocalProtocolError(
         f"netns={netns!r} is neither a name, a path, a pid nor an object with fileno()"
     )
 
 
-def _open(netns: NetworkNamespace) -> int | None:
+def is_file_name(text: str) -> bool:
+    """Whether the kernel can be given it: it has no NUL, and no surrogate that stands for none."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _checked_file(name: str) -> str:
+    if isinstance(name, str) and is_file_name(name) and {"", ".", ".."}.isdisjoint(name.split("/")):
+        return name
+    raise LocalProtocolError(f"{name!r} is no file below /proc/net; 'snmp' is one")
+
+
+def _open(netns: NetworkNamespace | Namespace) -> int | None:
+    if isinstance(netns, Namespace):
+        return netns.duplicate()
     if netns is None:
         with contextlib.suppress(FileNotFoundError):
             return os.open(f"{THREAD}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -189,7 +228,13 @@ def _open(netns: NetworkNamespace) -> int | None:
         )
     if isinstance(netns, str | os.PathLike):
         return _open_path(os.fspath(netns), "no such file; a network namespace's path is expected")
-    return os.dup(netns.fileno())
+    try:
+        descriptor = netns.fileno()
+    except ValueError:
+        descriptor = -1  # as a socket says that is closed; a file of Python's raises instead
+    if descriptor < 0:
+        raise LocalProtocolError(f"netns={netns!r} is closed; give one that is open")
+    return os.dup(descriptor)
 
 
 def _open_path(path: str, missing: str) -> int:

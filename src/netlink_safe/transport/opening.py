@@ -35,7 +35,10 @@ Timeout: TypeAlias = float | Deadline
 
 
 def new_pool(
-    protocol: int, timeout: float, receive_buffer: int | None, netns: NetworkNamespace
+    protocol: int,
+    timeout: float,
+    receive_buffer: int | None,
+    netns: NetworkNamespace | Namespace,
 ) -> SocketPool:
     """A pool of sockets that ask, none of them open yet.
 

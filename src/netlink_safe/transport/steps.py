@@ -26,6 +26,7 @@ from netlink_safe.errors import (
     DumpInterrupted,
     InconsistentError,
     KernelError,
+    LocalProtocolError,
     NetlinkTimeout,
     OverrunError,
     TruncatedError,
@@ -69,8 +70,10 @@ def fold(
 ) -> Steps[Any, list[Fold]]:
     """Fold the rows of each request, and return a fold for each that was answered.
 
-    Raises as ``ask`` does.
+    Raises as ``ask`` does; LocalProtocolError for what makes no fold.
     """
+    if not callable(new_fold):
+        raise LocalProtocolError(f"new_fold={new_fold!r} is no function; it makes a fold")
     folds: list[Fold] = []
     for request in requests:
         folded = yield from _asked(pool, request, terms, partial(Folded, new_fold=new_fold))

@@ -103,7 +103,7 @@ def look(
                 "the looks into other namespaces before this one", deadline.timeout
             )
         socket = new_pool(NETLINK_SOCK_DIAG, left, None, netns)
-        with SockDiag(socket, left, netns) as diag:
+        with SockDiag(socket, left) as diag:
             sight = _sight(aim, diag, label(netns), ports, deadline)
     except (NetlinkError, OSError, RuntimeError) as error:  # no thread to be had, the last
         _forget_frames(error)

@@ -102,6 +102,8 @@ class TcpStatCollector:
             raise LocalProtocolError(f"names={names!r} is none of {', '.join(get_args(Names))}")
         if netns is not None and namespaces is not None:
             raise LocalProtocolError("give netns for one namespace, or namespaces for several")
+        if namespaces is not None and not callable(namespaces):
+            raise LocalProtocolError(f"namespaces={namespaces!r} is no function; it returns them")
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise LocalProtocolError(f"limit={limit!r} is no number of label values above 0")
         if (info or dimensions) and (method == "counters" or names == "node_exporter"):
