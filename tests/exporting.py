@@ -22,8 +22,10 @@ def exporter() -> Iterator[Exporter]:
 
 def connected(exporter: Exporter, receive_buffer: int = 0) -> socket.socket:
     """A bare connection to it."""
-    sock = socket.socket()
+    found = socket.getaddrinfo(exporter.host, exporter.port, type=socket.SOCK_STREAM)
+    family, kind, _, _, address = found[0]  # localhost may be ::1
+    sock = socket.socket(family, kind)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect((exporter.host, exporter.port))
+    sock.connect(address)
     return sock

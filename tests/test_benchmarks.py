@@ -47,15 +47,11 @@ def figure(value: float = 2.0, ratio: float | None = None, name: str = "dump") -
 @pytest.mark.parametrize("study", sorted(ASKED))
 def test_everything_can_be_measured_by_one_command(study: str, tmp_path: Path) -> None:
     """It writes figures, a page and plots, and prints the page."""
-    command = [
-        sys.executable,
-        str(PROJECT / "benchmarks"),
-        study,
-        "--quick",
-        "--out",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    TAKES.get(study, str)()
+    command = [sys.executable, str(PROJECT / "benchmarks"), study, "--quick", "--out"]
+    done = subprocess.run(
+        [*command, str(tmp_path)], capture_output=True, text=True, check=True, timeout=100
+    )
     _, figures = load(tmp_path / "results")
     assert {each.study for each in figures} == ASKED[study]
     assert all(math.isfinite(each.value) for each in figures)

@@ -305,6 +305,7 @@ def test_a_prometheus_that_is_there_already_is_not_taken_for_its_own(
 
 def test_what_another_fleet_has_left_is_not_touched(traces: Callable[[], list[str]]) -> None:
     """It says how to take it away, and what was made by then is gone."""
+    debian_peers.iproute2("ip")
     with fleet.namespace("fleet-2"):
         assert "kill $(ip netns pids fleet-2); ip netns delete fleet-2" in refused()
         assert traces() == ["fleet-2"]
