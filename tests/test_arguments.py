@@ -11,6 +11,7 @@ import pytest
 
 import kernel
 import netlink_safe as nls
+from netlink_safe import testing
 from netlink_safe.collectors.prometheus import TcpStatCollector
 from netlink_safe.families import ovs
 from netlink_safe.testing import faults, filters
@@ -56,6 +57,11 @@ NONSENSE: dict[str, tuple[Callable[[], object], str]] = {
         said(TcpStatCollector, namespaces=5),
         "namespaces=5 is no function",
     ),
+    "no program": (said(testing.filtered, None), "is no program"),
+    "a program of a byte": (said(testing.filtered, b"x"), "is no program"),
+    "an empty program": (said(testing.filtered, []), "from 1 to 4096 instructions"),
+    "a type in letters": (said(testing.lose, "x"), "message_type='x' is no whole"),
+    "half a socket": (said(testing.deaf, sockets=1.5), "sockets=1.5 is no whole"),
     "a message type too high": (said(filters.losing, 70000), "message_type=70000 is no whole"),
     "a length below 0": (said(filters.passing_only, -1), "length=-1 is no whole"),
     "sockets below 0": (said(faults.lose, 3, sockets=-1), "sockets=-1 is no whole"),
@@ -97,6 +103,8 @@ async def test_nonsense_in_a_verb_destroys_and_deletes_nothing(surface: Surface)
         with pytest.raises(IsADirectoryError):
             await diag.read_proc_net("stat")
         assert "Tcp:" in (await diag.read_proc_net("snmp"))[0]
+        with pytest.raises(nls.LocalProtocolError, match="'tcp' is no Request"):
+            diag.dump("tcp")
     for words in ({"detach": "no"}, {"force": "no"}):
         with pytest.raises(nls.LocalProtocolError, match="='no' is neither"):
             await surface.delete_link("lo", **words)

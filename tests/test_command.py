@@ -73,7 +73,9 @@ def test_counters_has_no_columns_for_what_it_cannot_know() -> None:
     [
         (["tcpstat", "--netns", "nowhere"], 1, "no network namespace is called 'nowhere'"),
         (["tcpstat", "--netns", "4999999"], 1, "no process has the pid 4999999"),
-        (["tcpstat", "--method", "counters", "--family", "inet"], 1, "together"),
+        (["tcpstat", "--method", "counters", "--family", "inet"], 2, "together"),
+        (["tcpstat", "--netns", ""], 2, "names no network namespace"),
+        (["doctor", "--interval", "20", "--timeout", "1"], 2, "leaves no time to look"),
         (["tcpstat", "--timeout", "0"], 2, "seconds above 0"),
         (["tcpstat", "--timeout", "nan"], 2, "seconds above 0"),
         (["tcpstat", "--watch", "-1"], 2, "seconds above 0"),
@@ -218,4 +220,20 @@ def test_what_a_name_holds_does_not_reach_the_terminal() -> None:
     ended = run("link", "delete", "\x1b[31mred\n")
     assert ended.returncode == 1
     assert "the link \\x1b[31mred\\n: No such device" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tcpstat"], ["tcpstat", "--json"], ["sockets"], ["genl", "list"], ["--help"]]
+)
+def test_a_full_disk_is_one_line_and_a_status(arguments: list[str]) -> None:
+    """However little there was to be written: what is buffered is written at the end."""
+    with open("/dev/full", "w", encoding="ascii") as full:
+        command = [*COMMAND, *arguments]
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("netlink-safe: ")
+    assert "No space left on device" in ended.stderr
     assert ended.stderr.count("\n") == 1

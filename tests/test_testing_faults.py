@@ -103,6 +103,16 @@ def test_faults_may_stand_one_inside_the_other_and_end_in_any_order() -> None:
 
 
 @on_every_surface
+async def test_what_has_answered_before_can_be_held_up_too(surface: Surface) -> None:
+    """Whoever opens anew is free at the deadline, as in a process that has asked for nothing."""
+    await surface.collect()
+    for method in ("dump", "counters"):
+        with testing.held_up(), pytest.raises(nls.NetlinkTimeout), taking_at_most(20):
+            await surface.collect(timeout=0.2, method=method)
+    await surface.collect()
+
+
+@on_every_surface
 async def test_a_call_that_is_held_up_is_let_go(surface: Surface) -> None:
     """Who waits gives up at the deadline; who is patient gets the answer."""
     rare = nls.tcp_sockets(states="close_wait", families="inet")

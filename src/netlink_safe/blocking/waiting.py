@@ -72,7 +72,10 @@ class Waiter:
             self._close_if_last()
 
     def __del__(self) -> None:
-        self.wake()
+        # Not where its making was interrupted, nor at the interpreter's end, which takes modules
+        # away before the last objects, and descriptors by itself.
+        if hasattr(self, "_wakeup") and os is not None:
+            self.wake()
 
     def _close_if_last(self) -> None:
         if self._awake and not self._waiting:

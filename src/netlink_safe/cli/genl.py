@@ -57,7 +57,10 @@ def show(family: str, as_json: bool, netns: str | int | None, timeout: float) ->
 def policy(
     family: str, operation: int | None, as_json: bool, netns: str | int | None, timeout: float
 ) -> None:
-    """Show what attributes a family takes, in one OPERATION or in all, by the kernel's own word."""
+    """Show what attributes a family takes, in one OPERATION or in all, by the kernel's own word.
+
+    An operation is a number, as "genl show" lists them.
+    """
     with open_generic(timeout=timeout, netns=netns) as genl:
         if operation is None:
             policies = genl.policies(family)

@@ -34,6 +34,8 @@ OWN_EXTRA: Final = {"exporter": "exporter"}
 ASKED_BY: Final = "_NETLINK_SAFE_COMPLETE"
 
 FAILED: Final = 1
+#: As click has it.
+WRONG_USAGE: Final = 2
 #: As timeout(1) has it.
 TIMED_OUT: Final = 124
 #: 128 and the number of SIGINT, of SIGPIPE.
@@ -47,15 +49,29 @@ def main() -> NoReturn:
         sys.exit(_fail("standard output is closed"))
     sys.stdout = _whole(sys.stdout)
     try:
-        status = _run()
-        sys.stdout.flush()
+        status = _flushed(_run())
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
-        # Python flushes standard output once more at its exit, and would complain there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         status = PIPE_CLOSED
     sys.exit(status)
+
+
+def _flushed(status: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk
+        _give_up_output()
+        return status or _fail(f"standard output: {error.strerror}")
+    return status
+
+
+def _give_up_output() -> None:
+    # Python flushes standard output once more at its exit, and would complain there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _whole(out: TextIO) -> TextIO:
@@ -79,7 +95,7 @@ def _run() -> int:
         verb = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
         extra = OWN_EXTRA.get(verb, "cli")
         return _fail(f"the command line needs click and rich: pip install 'netlink-safe[{extra}]'")
-    from netlink_safe.errors import NetlinkError, NetlinkTimeout
+    from netlink_safe.errors import LocalProtocolError, NetlinkError, NetlinkTimeout
 
     try:
         # Not click's main(), which ends with a line and a status of its own on Ctrl-C and on a
@@ -97,6 +113,8 @@ def _run() -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except LocalProtocolError as error:
+        return _fail(str(error), WRONG_USAGE)
     except NetlinkTimeout as error:
         return _fail(str(error), TIMED_OUT)
     except BrokenPipeError:
@@ -130,8 +148,8 @@ def _group() -> click.Group:
     return click.version_option(__version__, prog_name="netlink-safe")(
         Verbs(
             help="Look at Linux sockets and netlink, with a deadline on every wait.\n\n"
-            f"Exit status: 0 done, {FAILED} an error, 2 wrong usage, {TIMED_OUT} the deadline "
-            f"passed, {INTERRUPTED} interrupted.",
+            f"Exit status: 0 done, {FAILED} an error, {WRONG_USAGE} wrong usage, {TIMED_OUT} the "
+            f"deadline passed, {INTERRUPTED} interrupted.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
     )

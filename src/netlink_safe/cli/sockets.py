@@ -113,7 +113,7 @@ def _filter(words: tuple[str, ...]) -> Filter | None:
     try:
         return parse_filter(" ".join(words))
     except FilterSyntaxError as error:  # whose lines point at the place
-        raise click.UsageError(f"the filter says nothing: {error}") from None
+        raise click.UsageError(str(error)) from None
 
 
 def _check(asked: Asked) -> None:

@@ -25,8 +25,9 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from netlink_safe.errors import LocalProtocolError, NotSupported
-from netlink_safe.testing.filters import DEAF, attach, detach, losing
+from netlink_safe.testing.filters import DEAF, attach, detach, losing, packed
 from netlink_safe.transport.kernel import InFront
+from netlink_safe.transport.pool import answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def lose(
 
 
 def deaf(*, sockets: int | None = None) -> contextlib.AbstractContextManager[None]:
-    """Lose every datagram; ``sockets`` as in ``lose``."""
+    """Lose every datagram; ``sockets`` as in ``lose``, LocalProtocolError for no such number."""
     return filtered(DEAF, sockets=sockets)
 
 
@@ -66,7 +67,9 @@ def filtered(
     """Have a socket filter of your own look at every datagram; ``sockets`` as in ``lose``.
 
     ``program`` is as in ``filters.attach``, whose OSError is raised where a socket is used.
+    Raises LocalProtocolError for what is no program, and for no number of sockets.
     """
+    packed(program)
     return _Filtering(program, sockets).in_place()
 
 
@@ -101,14 +104,18 @@ def held_up() -> Iterator[Stall]:
     """Hold up every opening of a socket and every request, as a module's loading or rtnl_lock may.
 
     The kernel gives no way to do this to it, so that it is done just before the system call, where
-    the library cannot tell the difference.
+    the library cannot tell the difference; and as if nothing had been asked for in this process,
+    since only the first opening and request of a kind may be held up by the kernel.
     """
     stall = Stall()
+    before = set(answered)
     with _HoldingUp(stall).in_place():
+        answered.clear()  # what has answered once is asked again without a worker
         try:
             yield stall
         finally:
             stall.release.set()
+            answered.update(before)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,8 @@ _HALF_WORD: Final = struct.Struct("!H")
 #: struct sock_fprog: a number of instructions, and a pointer to them.
 PROGRAM: Final = struct.Struct("@HP")
 
+#: BPF_MAXINSNS.
+LONGEST: Final = 4096
 #: Drop everything.
 DEAF: Final = ((RETURN, 0, 0, DROP),)
 
@@ -70,6 +72,19 @@ def passing_only(length: int) -> Program:
     )
 
 
+def packed(program: Program) -> bytes:
+    """A program as the kernel reads it.  Raises LocalProtocolError for what is none."""
+    try:
+        code = b"".join(INSTRUCTION.pack(*each) for each in program)
+    except (TypeError, struct.error) as error:
+        raise LocalProtocolError(
+            f"{program!r} is no program: each instruction is four numbers"
+        ) from error
+    if not 1 <= len(program) <= LONGEST:
+        raise LocalProtocolError(f"a program has from 1 to {LONGEST} instructions")
+    return code
+
+
 def _check(name: str, number: int, most: int) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= most:
         raise LocalProtocolError(f"{name}={number!r} is no whole number from 0 to {most}")
@@ -79,9 +94,9 @@ def attach(end: Any, program: Program) -> None:
     """Have what reaches a socket filtered, in place of an earlier filter.
 
     A program has from 1 to 4096 instructions (``net/core/filter.c``: bpf_check_basics_ok).
-    Raises OSError for one that the kernel does not take, struct.error for what is no instruction.
+    Raises LocalProtocolError for what is none, OSError for one that the kernel does not take.
     """
-    code = ctypes.create_string_buffer(b"".join(INSTRUCTION.pack(*each) for each in program))
+    code = ctypes.create_string_buffer(packed(program))
     end.setsockopt(
         socket.SOL_SOCKET,
         HERE.attach_filter,

@@ -55,7 +55,7 @@ def listed(pool: SocketPool, requests: Requests[Row]) -> Sequence[Request[Row]]:
     Raises LocalProtocolError for what is none, and for one of another protocol than the pool's.
     """
     made = BUILDERS.get(pool.protocol, "Request() makes some")
-    if not isinstance(requests, Iterable | Request):
+    if isinstance(requests, str) or not isinstance(requests, Iterable | Request):
         raise LocalProtocolError(f"{requests!r} is no Request; {made}")
     found = (requests,) if isinstance(requests, Request) else tuple(requests)
     for request in found:
