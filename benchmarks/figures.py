@@ -58,8 +58,8 @@ class Effort:
 
 FULL: Final = Effort(
     sockets=(1_000, 10_000, 100_000),
-    rounds=15,
-    few=3,
+    rounds=31,
+    few=5,
     starts=15,
     events=50_000,
     storm=100_000,

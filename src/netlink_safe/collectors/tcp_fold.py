@@ -80,6 +80,10 @@ def fill_of(length: int, limit: int) -> float:
     return length / limit if limit else 2.0 * length
 
 
+#: How many numbers a family and a state make: those below 16, and all.
+_USUAL: Final = 0x1000
+_POSSIBLE: Final = 0x10000
+
 _NO_QUEUES: Final = AcceptQueues()
 
 
@@ -93,9 +97,10 @@ class StateFold:
     """Counts by family and state, and the bytes queued, of sockets that do not listen."""
 
     def __init__(self) -> None:
-        # By family and state as one number: a list of all that there can be, half a MiB, counts in
-        # half the time of a dict of the few that there are.
-        self._counts = [0] * 0x10000
+        # By family and state as one number: a list counts in half the time of a dict.  It begins
+        # with room for all that there are, and not for all that there can be, which is half a MiB
+        # to be made and given back each time.
+        self._counts = [0] * _USUAL
         self.receive_queue_bytes: int = 0
         self.transmit_queue_bytes: int = 0
 
@@ -114,7 +119,11 @@ class StateFold:
             except KeyError:
                 if not (stride := strides.judge(header)):
                     break
-            counts[kind] += 1
+            try:
+                counts[kind] += 1
+            except IndexError:
+                counts += [0] * (_POSSIBLE - len(counts))
+                counts[kind] += 1
             if queues:
                 receive, transmit = _QUEUE.unpack(_QUEUES.pack(queues))
                 self.receive_queue_bytes += receive
@@ -131,7 +140,13 @@ class StateFold:
 
     def counts(self, family: AddressFamily) -> Counter[int]:
         """How many sockets of a family are in each state, by its number."""
-        return +Counter({state: self._counts[kind] for state, kind in enumerate(_kinds(family))})
+        return Counter(
+            {
+                state: count
+                for state, kind in enumerate(_kinds(family))
+                if kind < len(self._counts) and (count := self._counts[kind])
+            }
+        )
 
 
 class ListenFold:

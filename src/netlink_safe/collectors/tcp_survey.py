@@ -15,7 +15,7 @@ May call ``families``, ``protocol``, ``collectors.tcp_fold``, ``collectors.tcp_s
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -73,10 +73,7 @@ class Survey:
 def survey(method: Method, families: Iterable[FamilyLike] | FamilyLike | None = None) -> Survey:
     """The survey of a method.  Raises LocalProtocolError for nonsense."""
     if method == "dump":
-        asked = checked_families(families)
-        connections = Question(tcp_sockets(states=CONNECTIONS, families=asked), StateFold)
-        summarize = partial(summarize_rows, sorted(asked))
-        return Survey(method, (connections, _listeners(asked)), (), summarize)
+        return _by_dump(checked_families(families))
     if method != "counters":
         raise LocalProtocolError(f"method={method!r} is neither 'dump' nor 'counters'")
     if families is not None:
@@ -84,8 +81,24 @@ def survey(method: Method, families: Iterable[FamilyLike] | FamilyLike | None = 
             "method='counters' counts both address families together; leave families out, or "
             "say method='dump'"
         )
+    return _by_counters()
+
+
+# A survey never changes, and to make one takes as long as to ask a kernel with few sockets.
+
+
+@cache
+def _by_dump(asked: frozenset[AddressFamily]) -> Survey:
+    connections = Question(tcp_sockets(states=CONNECTIONS, families=asked), StateFold)
+    summarize = partial(summarize_rows, sorted(asked))
+    return Survey("dump", (connections, _listeners(asked)), (), summarize)
+
+
+@cache
+def _by_counters() -> Survey:
     rare = Question(tcp_sockets(states=CONNECTIONS - COUNTED), RareFold)
-    return Survey(method, (rare, _listeners(frozenset(AddressFamily))), FILES, summarize_counters)
+    listeners = _listeners(frozenset(AddressFamily))
+    return Survey("counters", (rare, listeners), FILES, summarize_counters)
 
 
 def _listeners(families: frozenset[AddressFamily]) -> Question:
