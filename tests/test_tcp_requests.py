@@ -206,7 +206,7 @@ async def test_what_is_no_request_to_sock_diag_is_refused(surface: Surface) -> N
         for requests, said in (
             (5, r"5 is no Request; tcp_sockets\(\), unix_sockets\(\) and their like make some"),
             (None, "None is no Request"),
-            ("tcp", "'t' is no Request"),
+            ("tcp", "'tcp' is no Request"),
             ([one, 5], "5 is no Request"),
             (nls.generic_request("ethtool", 2), "is no Request"),
             (nls.links(), r"links is for netlink protocol 0, and this socket speaks 4; tcp_sock"),
