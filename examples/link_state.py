@@ -2,10 +2,12 @@
 
 The kernel tells no change of a link's state by ethtool, so that it is asked for at a steady pace,
 and at once when ethtool tells anything else of a device.
+
+Run as: python examples/link_state.py [SECONDS].
 """
 
+import argparse
 import contextlib
-import sys
 import time
 
 from netlink_safe.blocking import GenericNetlink, NetlinkTimeout, open_generic
@@ -36,5 +38,8 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seconds", type=float, nargs="?", default=1.0, help="from look to look")
+    options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+        main(options.seconds)

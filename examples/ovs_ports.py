@@ -3,6 +3,7 @@
 Run as: python examples/ovs_ports.py ovs-system.
 """
 
+import argparse
 import sys
 
 import trio
@@ -28,7 +29,10 @@ async def main(name: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("datapath", help="its name, such as ovs-system")
+    options = parser.parse_args()
     try:
-        trio.run(main, sys.argv[1])
+        trio.run(main, options.datapath)
     except nls.KernelError as error:
         sys.exit(str(error))

@@ -3,6 +3,7 @@
 Run as: python examples/taskstats.py [PID].
 """
 
+import argparse
 import os
 import sys
 
@@ -39,4 +40,6 @@ def main(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else os.getpid()))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pid", type=int, nargs="?", default=os.getpid(), help="by default its own")
+    sys.exit(main(parser.parse_args().pid))

@@ -3,6 +3,7 @@
 Run as: python examples/wireguard_peers.py wg0.
 """
 
+import argparse
 import sys
 
 from pyroute2.netlink.generic.wireguard import wgmsg
@@ -30,4 +31,6 @@ def main(device: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("device", help="its name, such as wg0")
+    sys.exit(main(parser.parse_args().device))

@@ -99,6 +99,31 @@ def test_the_examples_can_be_imported_and_say_what_they_are_for(example: str) ->
     assert ended.stdout.strip().endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("example", "wrong"),
+    [
+        ("alarm_daemon.py", ["--port", "first"]),
+        ("fleet/fleet.py", ["--members", "many"]),
+        ("link_state.py", ["often"]),
+        ("ovs_ports.py", []),
+        ("taskstats.py", ["self"]),
+        ("wireguard_peers.py", []),
+    ],
+)
+def test_an_example_that_takes_arguments_says_which(example: str, wrong: list[str]) -> None:
+    """Asked for help it prints its usage; where one is missing or wrong it ends with status 2."""
+    for arguments, status in ((["--help"], 0), (wrong, 2)):
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / example), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == status
+        assert (ended.stderr if status else ended.stdout).startswith("usage: ")
+
+
 def test_the_example_of_link_state_tells_what_comes_changes_and_goes() -> None:
     """On the running kernel, from loopback to a pair that is made while it watches."""
     with running("link_state.py", "0.05") as printed, Links() as links:
