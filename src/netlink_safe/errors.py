@@ -282,7 +282,8 @@ class NetlinkTimeout(NetlinkError, TimeoutError):
     """The deadline passed.
 
     ``waiting_for`` names the operation, ``timeout`` is its limit in seconds, ``attempts`` how many
-    times it asked, on a socket of its own each time; ``datagrams`` and ``rows`` count what had arrived in all of them.
+    times it asked, on a socket of its own each time; ``datagrams`` and ``rows`` count what had
+    arrived in all of them.
     ``drops`` and ``queue_fill`` (bytes) are the last socket's own, from ``SO_MEMINFO``.
     ``outcome`` is ``"unknown"`` where a request that changes something had entered the kernel: it
     may still be applied.  It is ``"none"`` for a question, which changes nothing.
