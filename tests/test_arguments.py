@@ -143,3 +143,14 @@ def bound_and_closed() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+@on_every_surface
+async def test_what_is_not_there_or_not_allowed_is_told_with_what_to_do(surface: Surface) -> None:
+    """By errno alone nobody knows which list to look at, or which right is meant."""
+    with pytest.raises(nls.KernelError, match=r"ENODEV\): links\(\) lists those that are there"):
+        await surface.delete_link("nothing")
+    async with surface.open_sock_diag() as diag:
+        gone = nls.tcp_socket(("127.0.0.1", 9), ("127.0.0.1", 9))
+        with pytest.raises(nls.KernelError, match=r"ENOENT\): there is no such socket now"):
+            await diag.request(gone)

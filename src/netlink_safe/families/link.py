@@ -8,6 +8,7 @@ May call ``families.device_name``, ``protocol``, ``wire`` and ``errors``.
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,10 @@ INFO_KIND, INFO_DATA, INFO_SLAVE_KIND = 1, 2, 4
 NETNSA_NSID, NETNSA_FD = 1, 3
 RTEXT_FILTER_SKIP_STATS: Final = 8
 IFF_UP: Final = 1
+
+#: What is likely meant by an errno, or what to do.
+_MISSING: Final = ((errno.ENODEV, "links() lists those that are there"),)
+_REFUSED: Final = ((errno.EPERM, "it takes CAP_NET_ADMIN; run it as root"),)
 
 NAMES: Final[Names] = {
     IFNAME: ("IFLA_IFNAME", None),
@@ -121,6 +126,7 @@ def link(link: str | int, netnsid: int | None = None) -> Request[Link]:
         row_minimum=_SIZE,
         read=_read_links,
         may_stall=True,
+        advice=_MISSING,
         attributes_at=_LINK.size,
         names=NAMES,
     )
@@ -211,6 +217,7 @@ def _order(name: str, kind: int, payload: bytes) -> Request[None]:
         idempotent=False,
         may_stall=True,
         is_order=True,
+        advice=_REFUSED,
         attributes_at=_LINK.size,
         names=NAMES,
     )
