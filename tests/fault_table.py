@@ -18,7 +18,7 @@ from netlink_safe import testing
 from netlink_safe.errors import DumpInterrupted, OverrunError
 from netlink_safe.families.inet_diag import TCPDIAG_GETSOCK
 from netlink_safe.families.sock_diag import SOCK_DIAG_BY_FAMILY
-from netlink_safe.transport import namespace, pool
+from netlink_safe.transport import namespace
 from netlink_safe.wire.constants import (
     NETLINK_SOCK_DIAG,
     NLM_F_DUMP_INTR,
@@ -102,13 +102,9 @@ def _out_of_order(asked: testing.Asked) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _never_loaded(_: Opened) -> Iterator[None]:
-    """Nothing of any protocol has answered in this process yet, so that a module may be loaded."""
-    known = set(pool.answered)
-    pool.answered.clear()
+def _held_up(_: Opened) -> Iterator[None]:
     with testing.held_up():
         yield
-    pool.answered.update(known)
 
 
 @contextlib.contextmanager
@@ -173,7 +169,7 @@ FAULTS: Final = (
         (*ASKING, *(verb for verb in OPENING if verb != "Outbox")),
         nls.NetlinkTimeout,
         "the caller is free at its deadline; the thread closes up when the kernel lets it go",
-        _never_loaded,
+        _held_up,
     ),
     Fault(
         "NLM_F_DUMP_INTR",

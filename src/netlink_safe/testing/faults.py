@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Final
 from netlink_safe.errors import LocalProtocolError, NotSupported
 from netlink_safe.testing.filters import DEAF, attach, detach, losing, packed
 from netlink_safe.transport.kernel import InFront
-from netlink_safe.transport.pool import answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,18 +103,15 @@ def held_up() -> Iterator[Stall]:
     """Hold up every opening of a socket and every request, as a module's loading or rtnl_lock may.
 
     The kernel gives no way to do this to it, so that it is done just before the system call, where
-    the library cannot tell the difference; and as if nothing had been asked for in this process,
-    since only the first opening and request of a kind may be held up by the kernel.
+    the library cannot tell the difference; and of every one as if it were the first of its kind in
+    this process, since others come back at once.
     """
     stall = Stall()
-    before = set(answered)
     with _HoldingUp(stall).in_place():
-        answered.clear()  # what has answered once is asked again without a worker
         try:
             yield stall
         finally:
             stall.release.set()
-            answered.update(before)
 
 
 @contextlib.contextmanager
@@ -260,6 +256,9 @@ class _HoldingUp(InFront):
     def __init__(self, stall: Stall) -> None:
         super().__init__()
         self._stall = stall
+
+    def may_stall(self) -> bool:
+        return True
 
     def open(self, protocol: int) -> End:
         self._hold_up()

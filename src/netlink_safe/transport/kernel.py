@@ -73,6 +73,10 @@ class Kernel:
     def opened(self, end: End) -> None:
         """Called once it is bound and has joined its groups."""
 
+    def may_stall(self) -> bool:
+        """Whether any call may be held up, also where one of its kind has come back before."""
+        return False
+
     def send(self, end: End, data: bytes) -> None:
         """Hand a request over.  Raises OSError."""
         end.sendto(data, socket.MSG_DONTWAIT, KERNEL)
@@ -97,6 +101,9 @@ class InFront(Kernel):
 
     def opened(self, end: End) -> None:
         self._behind.opened(end)
+
+    def may_stall(self) -> bool:
+        return self._behind.may_stall()
 
     def send(self, end: End, data: bytes) -> None:
         self._behind.send(end, data)

@@ -16,7 +16,7 @@ The thread owns the operation while it works on it.  A caller that gives up leav
 thread closes the operation, and so its socket, when the kernel lets it go.  Threads are daemons:
 the interpreter's exit does not wait for them.
 
-May call ``transport.pool`` and ``transport.terms``.
+May call ``transport.kernel``, ``transport.pool`` and ``transport.terms``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from netlink_safe.transport.kernel import foremost
 from netlink_safe.transport.pool import OPENING, answered
 from netlink_safe.transport.terms import Wait
 
@@ -241,4 +242,5 @@ def needs_worker(pool: SocketPool, requests: Sequence[Request[Any]]) -> bool:
         pool.namespace.label is not None
         or any(request.may_stall for request in requests)
         or any((pool.protocol, feature) not in answered for feature in features)
+        or foremost().may_stall()
     )
