@@ -74,6 +74,8 @@ def main() -> None:
     if unknown := set(options.studies) - STUDIES.keys():
         none = ", ".join(sorted(unknown))
         parser.error(f"there is no study {none}; there are {', '.join(STUDIES)}")
+    if options.quick and options.publish:
+        parser.error("what --quick measures tells nothing, and is not to be published")
     effort, out = QUICK if options.quick else FULL, options.out
     results, told, plots = (
         (RESULTS, PAGE, PLOTS)

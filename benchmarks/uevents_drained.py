@@ -8,6 +8,7 @@ May call ``figures``, ``floor``, ``population`` and ``processes``.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import select
@@ -219,18 +220,16 @@ def rates(events: int, rounds: int, make: Make) -> list[Figure]:
 
 def weights(storm: int, make: Make) -> list[Figure]:
     """Resident memory of a bare interpreter, of the example, and of it behind a storm."""
-    with subprocess.Popen(BARE, stdout=subprocess.PIPE) as bare:
+    with running(BARE, subprocess.PIPE) as bare:
         bare.stdout.readline()  # type: ignore[union-attr]  # it is a pipe
         lightest = resident(bare.pid)
-        bare.kill()
     taken = {"bare Python, asleep": lightest}
-    with subprocess.Popen([sys.executable, str(EXAMPLE)], stdout=subprocess.DEVNULL) as example:
+    with running([sys.executable, str(EXAMPLE)], subprocess.DEVNULL) as example:
         until_idle(example.pid)
         taken["`examples/usb_hotplug.py`"] = resident(example.pid)
         make(storm)
         until_idle(example.pid)
         taken[f"the same behind {storm:,} events"] = resident(example.pid)
-        example.kill()
     return [
         Figure(
             study="weight",
@@ -241,6 +240,16 @@ def weights(storm: int, make: Make) -> list[Figure]:
         )
         for name, size in taken.items()
     ]
+
+
+@contextlib.contextmanager
+def running(command: list[str], output: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended with the body, however that ends."""
+    with subprocess.Popen(command, stdout=output) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def resident(pid: int) -> int:

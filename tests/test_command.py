@@ -73,9 +73,8 @@ def test_counters_has_no_columns_for_what_it_cannot_know() -> None:
     [
         (["tcpstat", "--netns", "nowhere"], 1, "no network namespace is called 'nowhere'"),
         (["tcpstat", "--netns", "4999999"], 1, "no process has the pid 4999999"),
-        (["tcpstat", "--method", "counters", "--family", "inet"], 2, "together"),
-        (["tcpstat", "--netns", ""], 2, "names no network namespace"),
-        (["doctor", "--interval", "20", "--timeout", "1"], 2, "leaves no time to look"),
+        (["tcpstat", "--method", "counters", "--family", "inet"], 1, "together"),
+        (["tcpstat", "--netns", ""], 1, "names no network namespace"),
         (["tcpstat", "--timeout", "0"], 2, "seconds above 0"),
         (["tcpstat", "--timeout", "nan"], 2, "seconds above 0"),
         (["tcpstat", "--watch", "-1"], 2, "seconds above 0"),

@@ -215,13 +215,51 @@ async def test_what_is_lost_during_a_first_look_that_comes_late_is_not_said_to_b
         belief = Belief(LO)
         belief.drops = overrun.drops
         await until_silent(events, belief)
-        assert (belief.overruns, belief.resyncs) == (0, 0)
+        assert (belief.overruns, belief.resyncs) == (0, 1)
         assert set(belief.devices) < uevents.devices(sysfs, "net")
         belief.devices |= dict.fromkeys(uevents.devices(sysfs, "net"))
         for left, right in names(range(60, 120)):
             links.make(left, right)
         await until_silent(events, belief)
-        assert belief.overruns == belief.resyncs == 1
+        assert (belief.overruns, belief.resyncs) == (1, 2)
+        assert set(belief.devices) == uevents.devices(sysfs, "net")
+
+
+@on_every_surface
+async def test_what_is_lost_behind_a_first_look_that_comes_late_is_found(
+    surface: Surface, links: Links, sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not seen it, so that another look is made, and the difference told."""
+    from netlink_safe.transport import sightings
+    from netlink_safe.transport.sysfs import look
+
+    looked, may_go_on = threading.Event(), threading.Event()
+    failures = iter([OSError(5, "Input/output error")])
+
+    def failing_and_slow(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        seen = look(*arguments)
+        looked.set()
+        assert may_go_on.wait(30)
+        return seen
+
+    monkeypatch.setattr(sightings, "look", failing_and_slow)
+    async with surface.open_uevents(
+        subsystem="net", receive_buffer=FLOOR, heartbeat=0.05
+    ) as events:
+        while not looked.is_set():
+            with pytest.raises(nls.NetlinkTimeout):
+                await events.receive(timeout=0.05)
+        for left, right in names(range(60)):
+            links.make(left, right)
+        may_go_on.set()
+        overrun = await events.receive()
+        assert overrun.unresynced == "there was no look before it"
+        belief = Belief(LO)
+        belief.drops = overrun.drops
+        while not belief.resyncs:
+            belief.take(await events.receive())
         assert set(belief.devices) == uevents.devices(sysfs, "net")
 
 

@@ -256,7 +256,7 @@ class RequestSocket(Opened):
         Raises NetlinkTimeout, ClosedError, LocalProtocolError, OSError for what is no file.
         """
         terms = self._terms(timeout)
-        terms.doing = f"/proc/net/{', '.join(names)}"
+        terms.doing = f"/proc/net/{', '.join(map(str, names))}"
         reading = steps.call(partial(self._pool.namespace.read, names))
         return await result(offload(reading, terms), self._waiter)
 

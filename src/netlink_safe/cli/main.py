@@ -49,29 +49,24 @@ def main() -> NoReturn:
         sys.exit(_fail("standard output is closed"))
     sys.stdout = _whole(sys.stdout)
     try:
-        status = _flushed(_run())
+        status = _run()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
-        _give_up_output()
         status = PIPE_CLOSED
-    sys.exit(status)
+    sys.exit(_flushed(status))
 
 
 def _flushed(status: int) -> int:
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a full disk
-        _give_up_output()
+    except OSError as error:  # a closed pipe, a full disk
+        # Python flushes standard output once more at its exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return status or PIPE_CLOSED
         return status or _fail(f"standard output: {error.strerror}")
     return status
-
-
-def _give_up_output() -> None:
-    # Python flushes standard output once more at its exit, and would complain there.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _whole(out: TextIO) -> TextIO:
@@ -95,7 +90,7 @@ def _run() -> int:
         verb = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
         extra = OWN_EXTRA.get(verb, "cli")
         return _fail(f"the command line needs click and rich: pip install 'netlink-safe[{extra}]'")
-    from netlink_safe.errors import LocalProtocolError, NetlinkError, NetlinkTimeout
+    from netlink_safe.errors import NetlinkError, NetlinkTimeout
 
     try:
         # Not click's main(), which ends with a line and a status of its own on Ctrl-C and on a
@@ -113,8 +108,6 @@ def _run() -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except LocalProtocolError as error:
-        return _fail(str(error), WRONG_USAGE)
     except NetlinkTimeout as error:
         return _fail(str(error), TIMED_OUT)
     except BrokenPipeError:

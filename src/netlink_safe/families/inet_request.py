@@ -196,7 +196,7 @@ def exact(
         read=reader(row_type),
         feature=kind.feature,
         since=kind.since,
-        advice=((_ENOENT, "there is no such socket now"),),
+        advice=((_ENOENT, f"there is no such socket now, or the kernel lacks {kind.feature}"),),
     )
 
 

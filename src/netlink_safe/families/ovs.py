@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -157,7 +158,7 @@ def new_vport(
     attributes = (
         _name(NAME, name)
         + build_attribute(TYPE, _u32("type", type))
-        + build_attribute(UPCALL_PID, b"".join(_u32("upcall_ports", each) for each in upcall_ports))
+        + build_attribute(UPCALL_PID, _u32s("upcall_ports", upcall_ports))
         + (b"" if number is None else build_attribute(PORT_NO, _u32("number", number)))
     )
     return _vport_request(f"a new port {name}", NEW, attributes, index)
@@ -255,3 +256,9 @@ def _u32(what: str, number: int) -> bytes:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 32:
         raise LocalProtocolError(f"{what}: {number!r} is no number from 0 to {(1 << 32) - 1}")
     return _U32.pack(number)
+
+
+def _u32s(what: str, numbers: Sequence[int]) -> bytes:
+    if not isinstance(numbers, Iterable):
+        raise LocalProtocolError(f"{what}={numbers!r} are no numbers; give a list of them")
+    return b"".join(_u32(what, each) for each in numbers)

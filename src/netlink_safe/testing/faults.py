@@ -25,7 +25,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from netlink_safe.errors import LocalProtocolError, NotSupported
-from netlink_safe.testing.filters import DEAF, attach, detach, losing, packed
+from netlink_safe.testing.filters import DEAF, attach, checked, detach, losing
 from netlink_safe.transport.kernel import InFront
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def filtered(
     ``program`` is as in ``filters.attach``, whose OSError is raised where a socket is used.
     Raises LocalProtocolError for what is no program, and for no number of sockets.
     """
-    packed(program)
-    return _Filtering(program, sockets).in_place()
+    return _Filtering(checked(program), sockets).in_place()
 
 
 def lose_after(

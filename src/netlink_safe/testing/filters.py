@@ -72,17 +72,19 @@ def passing_only(length: int) -> Program:
     )
 
 
-def packed(program: Program) -> bytes:
-    """A program as the kernel reads it.  Raises LocalProtocolError for what is none."""
+def checked(program: Program) -> Program:
+    """The same, as a tuple.  Raises LocalProtocolError for what is no program."""
     try:
-        code = b"".join(INSTRUCTION.pack(*each) for each in program)
+        found = tuple(program)
+        for each in found:
+            INSTRUCTION.pack(*each)
     except (TypeError, struct.error) as error:
         raise LocalProtocolError(
             f"{program!r} is no program: each instruction is four numbers"
         ) from error
-    if not 1 <= len(program) <= LONGEST:
+    if not 1 <= len(found) <= LONGEST:
         raise LocalProtocolError(f"a program has from 1 to {LONGEST} instructions")
-    return code
+    return found
 
 
 def _check(name: str, number: int, most: int) -> None:
@@ -96,11 +98,12 @@ def attach(end: Any, program: Program) -> None:
     A program has from 1 to 4096 instructions (``net/core/filter.c``: bpf_check_basics_ok).
     Raises LocalProtocolError for what is none, OSError for one that the kernel does not take.
     """
-    code = ctypes.create_string_buffer(packed(program))
+    found = checked(program)
+    code = ctypes.create_string_buffer(b"".join(INSTRUCTION.pack(*each) for each in found))
     end.setsockopt(
         socket.SOL_SOCKET,
         HERE.attach_filter,
-        PROGRAM.pack(len(program), ctypes.addressof(code)),
+        PROGRAM.pack(len(found), ctypes.addressof(code)),
     )
 
 

@@ -224,7 +224,9 @@ class Follower(Hearing):
             self._has_looked = True
             self._tally.resyncs += unresynced is None and not is_beginning
             if is_beginning:
-                lost = sock.losses()  # what it saw of these is compared with nothing either
+                before, lost = lost, sock.losses()
+                if lost != before:  # it saw some of these, who knows which; another finds the rest
+                    self._look_again_at = time.monotonic()
                 unresynced = unresynced or "there was no look before it"
         except NoLookError as error:
             unresynced = str(error)

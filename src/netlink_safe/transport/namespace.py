@@ -16,7 +16,7 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from netlink_safe.errors import ClosedError, LocalProtocolError
-from netlink_safe.transport.forks import forks
+from netlink_safe.transport.forks import check_not_forked, forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,7 +57,8 @@ class Namespace:
         self._lock = threading.RLock()  # a signal handler may close what its thread is opening
         self._forks = forks()
         self._netns = _checked(netns)
-        if netns is None or isinstance(netns, HasFileno | Namespace):
+        is_held = isinstance(netns, Namespace) and netns._descriptor is not None
+        if netns is None or is_held or isinstance(netns, HasFileno):
             self._descriptor = _open(netns)  # now: it is the calling thread's, or may be closed
         self.label: str | None = label(netns)
 
@@ -119,9 +120,9 @@ class Namespace:
         if not self._hold():
             return None
         with self._lock:
-            if self._descriptor is None:
+            if (descriptor := self._descriptor) is None:
                 raise ClosedError("this socket is closed; open a new one")
-            return os.dup(self._descriptor)
+            return os.dup(descriptor)
 
     def close(self) -> None:
         """Give the descriptor back; harmless when done twice."""
@@ -137,6 +138,9 @@ class Namespace:
 
     def _hold(self) -> bool:
         """Open it if it is not yet; False without /proc, where none can be opened."""
+        check_not_forked(self._forks)
+        if self._closed:
+            raise ClosedError("this socket is closed; open a new one")
         if self._descriptor is None:
             opened = _open(self._netns)  # without the lock: it may take long, and close() may not
             if opened is None:
@@ -189,7 +193,8 @@ def label(netns: NetworkNamespace | Namespace) -> str | None:
 
 
 def _checked(netns: NetworkNamespace | Namespace) -> NetworkNamespace | Namespace:
-    is_no_name = isinstance(netns, str) and not (netns.strip() and is_file_name(netns))
+    path = os.fspath(netns) if isinstance(netns, str | os.PathLike) else None
+    is_no_name = path is not None and not (path.strip() and is_file_name(path))
     if isinstance(netns, bool) or is_no_name:
         raise LocalProtocolError(f"netns={netns!r} names no network namespace")
     if netns is None or isinstance(netns, str | os.PathLike | int | HasFileno | Namespace):
@@ -202,7 +207,7 @@ def _checked(netns: NetworkNamespace | Namespace) -> NetworkNamespace | Namespac
 def is_file_name(text: str) -> bool:
     """Whether the kernel can be given it: it has no NUL, and no surrogate that stands for none."""
     try:
-        return b"\0" not in os.fsencode(text)
+        return isinstance(text, str) and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
 
