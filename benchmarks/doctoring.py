@@ -67,9 +67,12 @@ def many(processes: int, sockets: int) -> Iterator[None]:
                 finally:  # whatever it is, the parent's own code is none of a child's business
                     os._exit(1)
             pids.append(pid)
+        os.close(writing)
         ready = 0
         while ready < processes:
-            ready += len(os.read(reading, 65536))
+            if not (told := os.read(reading, 65536)):  # nobody is left who would write
+                raise RuntimeError(f"only {ready} of {processes} processes have their sockets")
+            ready += len(told)
         yield
     finally:
         for pid in pids:
@@ -77,7 +80,6 @@ def many(processes: int, sockets: int) -> Iterator[None]:
         for pid in pids:
             os.waitpid(pid, 0)
         os.close(reading)
-        os.close(writing)
 
 
 def _sleep(writing: int, with_socket: bool) -> None:
@@ -86,5 +88,6 @@ def _sleep(writing: int, with_socket: bool) -> None:
             sock = opened.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, USERSOCK))
             sock.bind((0, 0))
         os.write(writing, b"x")
+        os.close(writing)
         while True:
             signal.pause()
